@@ -1,0 +1,116 @@
+import { accessSync, constants, existsSync, mkdirSync, rmdirSync, statSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { FileError, OptionError } from '../errors.js'
+import { openVideo, type VideoOptions } from '../io/video.js'
+import type { PipelineArguments } from './options.js'
+
+/** What `generate` writes. */
+export interface Outputs {
+  video?: string
+  latents?: string
+  frames?: string
+  /** The memory timeline. */
+  report?: string
+}
+
+/** @throws OptionError for options that contradict each other or ask for nothing. */
+export function outputsOf(prompt: string, args: PipelineArguments): Outputs {
+  const { output, saveLatents: latents, saveFrames: frames, report } = args
+  if (!args.decode) {
+    const extra =
+      output !== undefined ? '--output' : frames !== undefined ? '--save-frames' : undefined
+    if (extra)
+      throw new OptionError(
+        `--no-decode: expected no ${extra}, which needs decoding, got both; leave one out`,
+      )
+    if (latents === undefined && report === undefined)
+      throw new OptionError(
+        '--no-decode: expected --save-latents, got nothing to write; name a file',
+      )
+    return distinct({ latents, report })
+  }
+  return distinct({ video: output ?? nameFor(prompt), latents, frames, report })
+}
+
+/** @throws OptionError for two outputs at one place. */
+function distinct(outputs: Outputs): Outputs {
+  const paths = Object.values(outputs).filter(path => path !== undefined)
+  const twice = paths.find(
+    (path, i) => paths.findIndex(other => resolve(other) === resolve(path)) < i,
+  )
+  if (twice !== undefined)
+    throw new OptionError(`${twice}: expected one output there, got two; name different files`)
+  return outputs
+}
+
+/** `a-red-circle.webp`, numbered where that exists: a name that nobody chose replaces no file. */
+function nameFor(prompt: string): string {
+  const words = prompt.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []
+  const stem = words.join('-').slice(0, 60).replace(/-$/, '') || 'video'
+  for (let i = 1; ; i++) {
+    const name = i === 1 ? `${stem}.webp` : `${stem}-${i}.webp`
+    if (!existsSync(name)) return name
+  }
+}
+
+/**
+ * Checks, before any work, that each output can be written and that its encoder is there.
+ * @throws OptionError, FileError
+ */
+export async function checkOutputs(outputs: Outputs, options: VideoOptions): Promise<void> {
+  for (const path of Object.values(outputs)) if (path !== undefined) checkFolder(path)
+  for (const path of [outputs.latents, outputs.frames, outputs.report]) {
+    if (path !== undefined && statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+      throw new FileError(`${path}: expected a file, got a folder; name a file`, path)
+    }
+  }
+  if (outputs.video !== undefined) await (await openVideo(outputs.video, options)).abort()
+}
+
+/** The nearest folder that exists must take new entries. */
+function checkFolder(path: string): void {
+  let folder = dirname(resolve(path))
+  while (!existsSync(folder)) folder = dirname(folder)
+  const refuse = (got: string): never => {
+    throw new FileError(
+      `${path}: expected a folder to write to, got ${got}; name another place`,
+      path,
+    )
+  }
+  if (!statSync(folder).isDirectory()) refuse(`the file ${folder}`)
+  try {
+    accessSync(folder, constants.W_OK)
+  } catch (error) {
+    refuse(`${folder}, which is not writable (${(error as NodeJS.ErrnoException).code})`)
+  }
+}
+
+/** Makes the folders of outputs, works, and takes away those still empty when the work fails. */
+export async function withFolders(
+  paths: readonly (string | undefined)[],
+  work: () => Promise<void>,
+): Promise<void> {
+  const folders = paths.flatMap(path => (path === undefined ? [] : [dirname(resolve(path))]))
+  const made: string[] = []
+  try {
+    for (const folder of folders) {
+      const first = mkdirSync(folder, { recursive: true })
+      for (let at = folder; first !== undefined; at = dirname(at)) {
+        made.push(at)
+        if (at === first) break
+      }
+    }
+    await work()
+  } catch (error) {
+    for (const folder of made) removeIfEmpty(folder)
+    throw error
+  }
+}
+
+function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder)
+  } catch {
+    // Something is in it.
+  }
+}

@@ -1,0 +1,69 @@
+import { OptionError } from '../errors.js'
+import type { PipelinePlan } from '../pipelines/pipeline-plan.js'
+import type { DType } from '../program/tensor.js'
+import { reportData } from '../report/data.js'
+import { explainText } from '../report/explain.js'
+import { exactBytes, formatSeconds } from './format.js'
+import { checkWishes, type FrontierArguments, showFrontier } from './frontier.js'
+import { openPipeline, type PipelineArguments, planOptions } from './options.js'
+import { checkOutputs } from './outputs.js'
+import { planAlternatives, reportInput, saveReport } from './report.js'
+
+interface PlanArguments extends PipelineArguments, FrontierArguments {
+  budget?: number
+  quiet?: boolean
+  /** File to write the plan to. */
+  save?: string
+  explain?: boolean
+  weights?: string
+}
+
+/** `sluice plan`: what a generation takes. */
+export async function plan(args: PlanArguments): Promise<void> {
+  const { report } = args
+  checkWishes(args)
+  if (args.frontier && (report !== undefined || args.explain))
+    throw new OptionError(
+      `--frontier: expected no ${args.explain ? '--explain' : '--report'}, which is of one plan, got both; leave one out`,
+    )
+  const weights = storedDtype(args.weights)
+  if (report !== undefined) await checkOutputs({ report }, {})
+  const pipeline = await openPipeline(args)
+  const options = planOptions(args, pipeline)
+  if (args.frontier) return showFrontier(pipeline, options, weights, args)
+  const budget = args.smallest ? pipeline.smallestBudget(options, weights) : args.budget
+  const planned = (await openPipeline(args, budget)).plan(options, weights)
+  if (args.save !== undefined) await planned.save(args.save)
+  const alternatives = args.explain ? await planAlternatives(planned, args, weights) : undefined
+  if (report !== undefined) await saveReport(report, args, { plan: planned, alternatives })
+  if (args.json) {
+    const data = planned.toJSON() as object
+    console.log(JSON.stringify(alternatives ? { ...data, alternatives } : data))
+    return
+  }
+  if (args.quiet) return
+  const text = args.explain
+    ? explainText(reportData(reportInput(args, { plan: planned, alternatives })))
+    : describePlan(planned)
+  console.log(report === undefined ? text : `${text}\n\nwrote ${report}`)
+}
+
+/** The table of stages and what it adds up to. */
+export function describePlan(plan: PipelinePlan): string {
+  const { frames, height, width, steps, device, threads } = plan.options
+  const worst = plan.summary().reduce((a, b) => (b.peakBytes > a.peakBytes ? b : a))
+  const budget = plan.budget === undefined ? 'no budget' : `budget ${exactBytes(plan.budget)}`
+  return [
+    `${frames} frames of ${width} x ${height}, ${steps} steps, on ${device} with ${threads} threads`,
+    '',
+    plan.table(),
+    '',
+    `predicted peak ${exactBytes(plan.peakBytes)}, in stage ${worst.stage}; ${budget}`,
+    `predicted time ${formatSeconds(plan.seconds)}; ${plan.cost}`,
+  ].join('\n')
+}
+
+function storedDtype(name: string | undefined): DType | undefined {
+  if (name === undefined || name === 'f32' || name === 'f16' || name === 'bf16') return name
+  throw new OptionError(`--weights: expected f32, f16 or bf16, got ${name}`)
+}

@@ -1,0 +1,134 @@
+import type { Node } from '../program/graph.js'
+import { opSpec } from '../program/op.js'
+import { type Region, regionShape, wholeRegion } from '../program/region.js'
+import { dtypeBytes, elementCount, type Tensor } from '../program/tensor.js'
+import {
+  type AxisRange,
+  bandRange,
+  type Group,
+  restrict,
+  type Slicing,
+  slicedNodes,
+} from './group.js'
+import type { Buffer, SharedTensor, Storage } from './storage.js'
+
+/**
+ * Bands: a whole tensor that only groups along one axis touch need not live as a whole. Where those groups run part by part, each part
+ * in its own time, the band of a tensor that a part writes lives until the last part that reads it, and its memory goes to the next
+ * tensor's bands. Of a residual block at full resolution, input and outputs then never stand side by side.
+ */
+
+/** Number of bands of a tensor's storage; undefined: it is one piece. */
+export function bandsOf(entry: SharedTensor, slicings: readonly Slicing[]): number | undefined {
+  if (entry.home.group || entry.tensors[0]!.shape.length !== 4) return undefined
+  const [first, ...others] = [...entry.groups].map(group => slicings[group]!.bands)
+  return others.every(bands => bands === first) ? first : undefined
+}
+
+/** The bands of a tensor that a region touches. */
+export function bandsTouched(
+  tensor: Tensor,
+  axis: number,
+  bands: number,
+  region: Region,
+): AxisRange[] {
+  const touched: AxisRange[] = []
+  for (let i = 0; i < bands; i++) {
+    const range = bandRange(tensor.shape[axis]!, bands, i)
+    if (range[0] < region[axis]![1] && region[axis]![0] < range[1]) touched.push({ axis, range })
+  }
+  return touched
+}
+
+function bytesOf(tensor: Tensor, region: Region): number {
+  return elementCount(regionShape(region)) * dtypeBytes[tensor.dtype]
+}
+
+/** The buffers that a group of bands touches, from its first time on; of whole tensors and bands only the group's own share. */
+export function bandedBuffers(
+  storage: Storage,
+  slicings: readonly Slicing[],
+  group: Group,
+  time: number,
+): Omit<Buffer, 'id'>[] {
+  const slicing = slicings[group.id]!
+  const axis = group.axis!
+  const found = new Map<string, Omit<Buffer, 'id'>>()
+  const alive = (key: string, at: number, make: () => Omit<Buffer, 'id' | 'start' | 'end'>) => {
+    const known = found.get(key)
+    found.set(key, known ? { ...known, end: at + 1 } : { ...make(), start: at, end: at + 1 })
+  }
+  let at = time
+  for (const { node, ranges, slice } of slicedNodes(group, slicing)) {
+    const wanted = restrict(node.output, ranges)
+    const use = (tensor: Tensor, region: Region, input?: number) => {
+      const entry = storage.owner.get(tensor)
+      if (!entry) return
+      const owner = entry.tensors[0]!
+      const common = { tensors: entry.tensors, name: owner.name }
+      const bands = bandsOf(entry, slicings)
+      if (entry.home.group) {
+        alive(`${owner.id} ${slice}`, at, () => ({
+          ...common,
+          kind: 'slice',
+          slice,
+          bytes: bytesOf(owner, restrict(owner, ranges)),
+        }))
+      } else if (bands === undefined) {
+        alive(`${owner.id}`, at, () => ({
+          ...common,
+          kind: 'whole',
+          bytes: bytesOf(owner, wholeRegion(owner.shape)),
+        }))
+      } else {
+        const touched = bandsTouched(tensor, axis, bands, region)
+        for (const band of touched) {
+          const key = `${owner.id} band ${band.range[0]}`
+          alive(key, at, () => ({
+            ...common,
+            kind: 'band',
+            band,
+            bytes: bytesOf(owner, restrict(owner, [band])),
+          }))
+        }
+        if (touched.length > 1) {
+          const slab = {
+            tensors: [],
+            name: `rows of ${tensor.name}`,
+            node,
+            input,
+            slice,
+            bytes: bytesOf(tensor, region),
+          }
+          alive(`${owner.id} slab ${at} ${input}`, at, () => ({ ...slab, kind: 'slab' }))
+        }
+      }
+    }
+    opSpec(node.op)
+      .regions(node, node.output, wanted)
+      .forEach((region, input) => use(node.inputs[input]!.tensor, region, input))
+    use(node.output, wanted)
+    const scratch = scratchOf(node, wanted, storage)
+    if (scratch > 0) {
+      const name = `scratch of ${node.name}`
+      alive(`scratch ${at}`, at, () => ({
+        tensors: [],
+        name,
+        kind: 'scratch',
+        node,
+        slice,
+        bytes: scratch,
+      }))
+    }
+    at++
+  }
+  return [...found.values()]
+}
+
+function scratchOf(node: Node, wanted: Region, storage: Storage): number {
+  const { target } = storage
+  return (
+    (opSpec(node.op).scratch?.(node, node.output, wanted, target).bytesPerThread ?? 0) *
+    target.threads
+  )
+}

@@ -1,0 +1,179 @@
+import type { Node } from '../program/graph.js'
+import { opSpec, type Target } from '../program/op.js'
+import { type Region, wholeRegion } from '../program/region.js'
+import type { DType } from '../program/tensor.js'
+import { bandRange, type Group, restrict, type Slicing } from './group.js'
+
+/** What a device reaches, for a roofline: floating-point operations and bytes per second, and the cost of one command. */
+export interface Machine {
+  readonly flopsPerSecond: number
+  readonly bytesPerSecond: number
+  readonly secondsPerCommand: number
+}
+
+/** Work of a program: operations, bytes moved between memory and kernels, and the predicted time. */
+export interface Work {
+  flops: number
+  bytes: number
+  seconds: number
+}
+
+/** Predicts the time of commands. Pure: the same model gives the same plan. */
+export interface CostModel {
+  /** What plans name: `built in: roofline`, or the table and the machine it was measured on. */
+  readonly name: string
+  /** Seconds of one command, its dispatch included, that computes `wanted` of a node's output with weights of a stored dtype. */
+  seconds(node: Node, wanted: Region, weights: DType): number
+}
+
+/** A CPU thread with AVX-512 at about 70 % of its peak; memory shared by all threads. One thread alone waits for no other. */
+export function cpuMachine(threads: number): Machine {
+  const secondsPerCommand = threads === 1 ? 3e-7 : 2.5e-6
+  return { flopsPerSecond: 1.0e11 * threads, bytesPerSecond: 1.2e10, secondsPerCommand }
+}
+
+/** A GPU of the middle of the field at about half of its 16-bit peak. */
+const gpuMachine: Machine = {
+  flopsPerSecond: 1.0e14,
+  bytesPerSecond: 1.0e12,
+  secondsPerCommand: 5e-6,
+}
+
+/** Where nothing is measured: max(compute, traffic) plus the dispatch. */
+export function roofline(target: Target): CostModel {
+  const machine = target.backend === 'cpu' ? cpuMachine(target.threads) : gpuMachine
+  return {
+    name: 'built in: roofline',
+    seconds: (node, wanted) => rooflineSeconds(machine, node, wanted),
+  }
+}
+
+export function rooflineSeconds(machine: Machine, node: Node, wanted: Region): number {
+  const { flops, bytes } = opSpec(node.op).cost(node, node.output, wanted)
+  return (
+    machine.secondsPerCommand +
+    Math.max(flops / machine.flopsPerSecond, bytes / machine.bytesPerSecond)
+  )
+}
+
+/** How many parts of which size an axis falls into: at most two sizes. */
+type Parts = readonly (readonly [size: number, count: number])[]
+
+/**
+ * Times of sliced groups: the sum over their commands, so that small slices cost their dispatch and what they lose in efficiency.
+ * Keeps what it has computed: a search asks for the same slices of a node again and again.
+ */
+export class CommandCosts {
+  private readonly known = new Map<Node, Map<number, number>>()
+  private readonly dtypes = new Map<Node, DType>()
+
+  constructor(
+    readonly model: CostModel,
+    private readonly weightDtype: (key: string) => DType,
+  ) {}
+
+  /** Seconds of one command. */
+  command(node: Node, wanted: Region): number {
+    return this.model.seconds(node, wanted, this.dtypeOf(node))
+  }
+
+  /** Seconds of all commands of a group. */
+  group(group: Group, slicing: Slicing): number {
+    const outer = group.axis === undefined ? whole : partsOf(group.extent, slicing)
+    const inner = group.inner.map(({ extent }, i) => partsOf(extent, { chunk: slicing.inner[i]! }))
+    let seconds = 0
+    group.nodes.forEach((node, index) => {
+      const at = group.inner.findIndex(({ first, last }) => first <= index && index <= last)
+      for (const [size, count] of outer) {
+        for (const [innerSize, innerCount] of inner[at] ?? whole) {
+          seconds +=
+            count *
+            innerCount *
+            this.sliced(node, group.axis, size, group.inner[at]?.axis, innerSize)
+        }
+      }
+    })
+    return seconds
+  }
+
+  /** Operations, bytes and seconds of groups in their slicings, each by its id. */
+  work(groups: readonly Group[], slicings: readonly Slicing[]): Work {
+    const work = { flops: 0, bytes: 0, seconds: 0 }
+    for (const group of groups) {
+      work.seconds += this.group(group, slicings[group.id]!)
+      for (const node of group.nodes) {
+        const { flops, bytes } = opSpec(node.op).cost(
+          node,
+          node.output,
+          wholeRegion(node.output.shape),
+        )
+        work.flops += flops
+        work.bytes += bytes
+      }
+    }
+    return work
+  }
+
+  private sliced(
+    node: Node,
+    axis: number | undefined,
+    size: number,
+    innerAxis: number | undefined,
+    innerSize: number,
+  ): number {
+    let seconds = this.known.get(node)
+    if (!seconds) {
+      seconds = new Map()
+      this.known.set(node, seconds)
+    }
+    const key =
+      (size * 2 ** 24 + innerSize) * 25 +
+      (axis === undefined ? 0 : axis + 1) * 5 +
+      (innerAxis === undefined ? 0 : innerAxis + 1)
+    const found = seconds.get(key)
+    if (found !== undefined) return found
+    const ranges = [
+      ...(axis === undefined ? [] : [{ axis, range: [0, size] as const }]),
+      ...(innerAxis === undefined ? [] : [{ axis: innerAxis, range: [0, innerSize] as const }]),
+    ]
+    const value = this.command(node, restrict(node.output, ranges))
+    seconds.set(key, value)
+    return value
+  }
+
+  private dtypeOf(node: Node): DType {
+    let dtype = this.dtypes.get(node)
+    if (!dtype) {
+      const weight = node.inputs.find(
+        ({ role, tensor }) => tensor.kind === 'weight' && (role === 'weight' || role === 'table'),
+      )
+      dtype = weight ? this.weightDtype(weight.tensor.name) : 'f32'
+      this.dtypes.set(node, dtype)
+    }
+    return dtype
+  }
+}
+
+const whole: Parts = [[1, 1]]
+
+function partsOf(extent: number, slicing: Pick<Slicing, 'chunk' | 'bands'>): Parts {
+  const { chunk, bands } = slicing
+  if (!bands) {
+    const full = Math.floor(extent / chunk)
+    const rest = extent - full * chunk
+    return rest === 0
+      ? [[chunk, full]]
+      : full === 0
+        ? [[rest, 1]]
+        : [
+            [chunk, full],
+            [rest, 1],
+          ]
+  }
+  const counts = new Map<number, number>()
+  for (let i = 0; i < bands; i++) {
+    const [start, stop] = bandRange(extent, bands, i)
+    counts.set(stop - start, (counts.get(stop - start) ?? 0) + 1)
+  }
+  return [...counts].sort(([a], [b]) => b - a)
+}

@@ -1,0 +1,273 @@
+import type { Node, Program } from '../program/graph.js'
+import { opSpec } from '../program/op.js'
+import { type Region, wholeRegion, withAxis } from '../program/region.js'
+import type { Tensor } from '../program/tensor.js'
+
+/** A run of a group's ops that is sliced once more, along another axis, inside each slice of the group. */
+export interface InnerGroup {
+  /** Indices of its first and last op in the group. */
+  readonly first: number
+  readonly last: number
+  readonly axis: number
+  readonly extent: number
+}
+
+/** Consecutive ops that run slice by slice. `axis` is the tensor axis that is sliced; absent: the group runs whole. */
+export interface Group {
+  readonly id: number
+  readonly nodes: readonly Node[]
+  readonly axis?: number
+  /** Extent along the axis: the most slices. 1 without an axis. */
+  readonly extent: number
+  readonly inner: readonly InnerGroup[]
+}
+
+/** How finely a group is sliced: the extent of one slice, and of one slice of each inner group. */
+export interface Slicing {
+  readonly chunk: number
+  readonly inner: readonly number[]
+  /** So many parts, each a point in time of its own: what they hold of whole tensors is kept in bands with lifetimes of their own. */
+  readonly bands?: number
+}
+
+/** Axes that groups may be sliced along, preferred first: 0 frames (or tokens), 1 rows. */
+export const sliceAxes = [0, 1] as const
+
+/**
+ * Whether every slice of a node's output along `axis` reads an input at the same slice only. Such an input may be a sub-feature of
+ * the group; any other must be whole.
+ */
+export function readsAligned(node: Node, input: number, axis: number): boolean {
+  const known = alignments.get(node) ?? new Map<number, boolean>()
+  alignments.set(node, known)
+  const key = input * 4 + axis
+  if (!known.has(key)) known.set(key, probeAlignment(node, input, axis))
+  return known.get(key)!
+}
+
+const alignments = new WeakMap<Node, Map<number, boolean>>()
+
+function probeAlignment(node: Node, input: number, axis: number): boolean {
+  const tensor = node.inputs[input]!.tensor
+  const extent = node.output.shape[axis]
+  if (extent === undefined || tensor.shape.length <= axis || tensor.shape[axis] !== extent)
+    return false
+  const probes = new Set([0, Math.floor(extent / 2), extent - 1])
+  for (const start of probes) {
+    const wanted = withAxis(wholeRegion(node.output.shape), axis, [start, start + 1])
+    const read = opSpec(node.op).regions(node, node.output, wanted)[input]![axis]!
+    if (read[0] !== start || read[1] !== start + 1) return false
+  }
+  return true
+}
+
+/** Whether a node computes `axis` part by part at all: no part of the output is a summary of the axis. */
+function hasAxis(node: Node, axis: number): boolean {
+  // Statistics [frames, 2, channels] and the like keep frames only.
+  return node.output.shape.length > axis + 1 && (axis === 0 || node.output.shape.length === 4)
+}
+
+/** Axes along which a node alone can be sliced. */
+export function sliceableAxes(node: Node): number[] {
+  return new OpenGroup().joinable(node)
+}
+
+/** A group while it grows. */
+export class OpenGroup {
+  readonly nodes: Node[] = []
+  axes: number[] = []
+  private readonly written = new Set<Tensor>()
+
+  /** Axes along which the node could join: the group's extent, and inputs from inside read at their own slice. */
+  joinable(node: Node): number[] {
+    return (this.nodes.length ? this.axes : [...sliceAxes]).filter(axis => {
+      const extent = node.output.shape[axis]!
+      if (!hasAxis(node, axis) || extent < 2) return false
+      if (this.nodes.length && this.nodes[0]!.output.shape[axis] !== extent) return false
+      return node.inputs.every(
+        ({ tensor }, i) => !this.written.has(tensor) || readsAligned(node, i, axis),
+      )
+    })
+  }
+
+  dependsOn(node: Node): boolean {
+    return node.inputs.some(({ tensor }) => this.written.has(tensor))
+  }
+
+  push(node: Node, axes: number[]): void {
+    this.nodes.push(node)
+    this.written.add(node.output)
+    this.axes = axes
+  }
+}
+
+/**
+ * Groups of consecutive ops: an op joins while some axis is left along which all of them can be sliced exactly (spatial ops along
+ * frames, temporal ops along rows of pixels). An op that cannot join but needs nothing of the group (projections of the text, of the
+ * time embedding) moves before it.
+ */
+export function formGroups(program: Program): Group[] {
+  const closed: Node[][] = []
+  const axes: (number | undefined)[] = []
+  let open = new OpenGroup()
+  const close = () => {
+    if (open.nodes.length) {
+      closed.push(open.nodes)
+      axes.push(open.axes[0])
+    }
+    open = new OpenGroup()
+  }
+  for (const node of program.nodes) {
+    let joinable = open.joinable(node)
+    if (open.nodes.length && joinable.length === 0) {
+      if (!open.dependsOn(node)) {
+        closed.push([node])
+        axes.push(sliceableAxes(node)[0])
+        continue
+      }
+      close()
+      joinable = open.joinable(node)
+    }
+    open.push(node, joinable)
+    if (joinable.length === 0) close()
+  }
+  close()
+  return closed.map((nodes, id) => makeGroup(id, nodes, axes[id]))
+}
+
+/** A group of nodes along an axis, with its inner groups. */
+export function makeGroup(id: number, nodes: readonly Node[], axis: number | undefined): Group {
+  const extent = axis === undefined ? 1 : nodes[0]!.output.shape[axis]!
+  return { id, nodes, axis, extent, inner: axis === 0 ? innerGroups(nodes, 1) : [] }
+}
+
+/** Runs of ops inside a group that can be sliced along `axis` too: feed-forwards and projections along the rows of a frame. */
+function innerGroups(nodes: readonly Node[], axis: number): InnerGroup[] {
+  const found: InnerGroup[] = []
+  let first = 0
+  let written = new Set<Tensor>()
+  let extent = 0
+  const close = (end: number) => {
+    if (end - first > 1) found.push({ first, last: end - 1, axis, extent })
+  }
+  nodes.forEach((node, i) => {
+    const rows = node.output.shape[axis]!
+    const able = hasAxis(node, axis) && rows > 1
+    const joins =
+      able &&
+      (i === first || rows === extent) &&
+      node.inputs.every(
+        ({ tensor }, input) => !written.has(tensor) || readsAligned(node, input, axis),
+      )
+    if (!joins) {
+      close(i)
+      first = able ? i : i + 1
+      written = new Set()
+    }
+    if (able) {
+      extent = rows
+      written.add(node.output)
+    }
+  })
+  close(nodes.length)
+  return found
+}
+
+/** A part of an axis. */
+export interface AxisRange {
+  readonly axis: number
+  readonly range: readonly [start: number, stop: number]
+}
+
+/** One op in one slice: the ranges of the group's slice and, inside an inner group, of the inner slice. */
+export interface SlicedNode {
+  readonly node: Node
+  readonly outer: readonly AxisRange[]
+  readonly ranges: readonly AxisRange[]
+  /** Running number of the slice in its group. */
+  readonly slice: number
+}
+
+/** The ops of a group in the order in which they run. */
+export function* slicedNodes(group: Group, slicing: Slicing): Generator<SlicedNode> {
+  let slice = 0
+  const parts = slicing.bands
+    ? bandRanges(group.axis!, group.extent, slicing.bands)
+    : ranges(group.axis, group.extent, slicing.chunk)
+  for (const outer of parts) {
+    let at = 0
+    for (const [i, inner] of group.inner.entries()) {
+      for (; at < inner.first; at++) yield { node: group.nodes[at]!, outer, ranges: outer, slice }
+      for (const part of ranges(inner.axis, inner.extent, slicing.inner[i]!)) {
+        for (let j = inner.first; j <= inner.last; j++)
+          yield { node: group.nodes[j]!, outer, ranges: [...outer, ...part], slice }
+        slice++
+      }
+      at = inner.last + 1
+    }
+    for (; at < group.nodes.length; at++)
+      yield { node: group.nodes[at]!, outer, ranges: outer, slice }
+    slice++
+  }
+}
+
+function* ranges(axis: number | undefined, extent: number, chunk: number): Generator<AxisRange[]> {
+  if (axis === undefined) {
+    yield []
+    return
+  }
+  for (let start = 0; start < extent; start += chunk)
+    yield [{ axis, range: [start, Math.min(extent, start + chunk)] }]
+}
+
+function* bandRanges(axis: number, extent: number, bands: number): Generator<AxisRange[]> {
+  for (let i = 0; i < bands; i++) yield [{ axis, range: bandRange(extent, bands, i) }]
+}
+
+/** The i-th of `bands` nearly equal parts of an extent. */
+export function bandRange(extent: number, bands: number, i: number): readonly [number, number] {
+  return [Math.floor((i * extent) / bands), Math.floor(((i + 1) * extent) / bands)]
+}
+
+/** The ranges of the first slice of a node, which is the largest. */
+export function firstSlice(
+  group: Group,
+  slicing: Slicing,
+  index: number,
+): { outer: AxisRange[]; ranges: AxisRange[] } {
+  const outer: AxisRange[] =
+    group.axis === undefined
+      ? []
+      : [{ axis: group.axis, range: [0, Math.min(group.extent, slicing.chunk)] }]
+  const at = group.inner.findIndex(({ first, last }) => first <= index && index <= last)
+  const inner = group.inner[at]
+  const ranges = inner
+    ? [
+        ...outer,
+        { axis: inner.axis, range: [0, Math.min(inner.extent, slicing.inner[at]!)] as const },
+      ]
+    : outer
+  return { outer, ranges }
+}
+
+/** What ranges leave of a tensor. */
+export function restrict(tensor: Tensor, ranges: readonly AxisRange[]): Region {
+  return ranges.reduce(
+    (region, { axis, range }) => withAxis(region, axis, range),
+    wholeRegion(tensor.shape),
+  )
+}
+
+/** The slicing that runs a group whole. */
+export function unsliced(group: Group): Slicing {
+  return { chunk: group.extent, inner: group.inner.map(({ extent }) => extent) }
+}
+
+/** How often each op of a group runs. */
+export function sliceCounts(group: Group, slicing: Slicing): number[] {
+  const outer = slicing.bands ?? Math.ceil(group.extent / slicing.chunk)
+  return group.nodes.map((_, i) => {
+    const at = group.inner.findIndex(({ first, last }) => first <= i && i <= last)
+    return at < 0 ? outer : outer * Math.ceil(group.inner[at]!.extent / slicing.inner[at]!)
+  })
+}

@@ -1,0 +1,338 @@
+import type { Node } from '../program/graph.js'
+import { opSpec } from '../program/op.js'
+import { type Region, regionVolume } from '../program/region.js'
+import { dtypeBytes, sameShape, type Tensor } from '../program/tensor.js'
+import {
+  type AxisRange,
+  firstSlice,
+  type Group,
+  readsAligned,
+  restrict,
+  type Slicing,
+  slicedNodes,
+} from './group.js'
+import type { ProgramPlan } from './plan.js'
+import { alignment, type Buffer } from './storage.js'
+
+/**
+ * Checks a plan that came from a file, apart from how the planner makes one: groups that can be sliced so, memory for everything that is
+ * read and written for as long as it is needed, and no two buffers at one place at one time.
+ * @returns what is wrong first; undefined for a sound plan
+ */
+export function faultOf(plan: ProgramPlan): string | undefined {
+  return groupFault(plan) ?? placeFault(plan) ?? new Lifetimes(plan).fault()
+}
+
+const isCount = (value: unknown, most: number): boolean =>
+  Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= most
+
+/** Nodes in an order in which each tensor is written before it is read, in groups whose slices read what they have. */
+function groupFault({ program, groups, slicings }: ProgramPlan): string | undefined {
+  const order = groups.flatMap(({ nodes }) => nodes)
+  if (order.length !== program.nodes.length || new Set(order).size !== order.length)
+    return 'each op in one group'
+  if (slicings.length !== groups.length) return 'a slicing for each group'
+  const ready = new Set<Tensor>([...Object.values(program.inputs), ...program.weights])
+  for (const [id, group] of groups.entries()) {
+    const fault = group.id === id ? slicingFault(group, slicings[id]!) : 'its own number'
+    if (fault) return `group ${id} with ${fault}`
+    const inside = new Set<Tensor>()
+    const looped = slicings[id]!.bands !== undefined || slicings[id]!.chunk < group.extent
+    for (const [index, node] of group.nodes.entries()) {
+      const inner = group.inner.findIndex(({ first, last }) => first <= index && index <= last)
+      const innerTensors = innerOutputs(group, inner, index)
+      for (const [input, { tensor }] of node.inputs.entries()) {
+        if (!ready.has(tensor)) return `${node.name} after what it reads, ${tensor.name}`
+        if (looped && inside.has(tensor) && !readsAligned(node, input, group.axis!))
+          return `${node.name} to read only its own slice of ${tensor.name}`
+        const axis = group.inner[inner]?.axis
+        if (axis !== undefined && innerTensors.has(tensor) && !readsAligned(node, input, axis))
+          return `${node.name} to read only its own inner slice of ${tensor.name}`
+      }
+      ready.add(node.output)
+      inside.add(node.output)
+    }
+  }
+  return undefined
+}
+
+/** Tensors that an inner group has written before one of its ops. */
+function innerOutputs(group: Group, inner: number, before: number): Set<Tensor> {
+  const found = new Set<Tensor>()
+  if (inner >= 0)
+    for (let i = group.inner[inner]!.first; i < before; i++) found.add(group.nodes[i]!.output)
+  return found
+}
+
+function slicingFault(group: Group, slicing: Slicing): string | undefined {
+  const { axis, extent, nodes, inner } = group
+  const along = (node: Node, a: number, length: number) => node.output.shape[a] === length
+  if (axis === undefined ? extent !== 1 : !nodes.every(node => along(node, axis, extent)))
+    return 'the extent of its ops'
+  if (!isCount(slicing.chunk, extent)) return `slices of 1 to ${extent}`
+  if (slicing.bands !== undefined && !(isCount(slicing.bands, extent) && axis === 1))
+    return `1 to ${extent} bands of rows`
+  if (!Array.isArray(slicing.inner) || slicing.inner.length !== inner.length)
+    return 'slices for each inner group'
+  let end = 0
+  for (const [i, { first, last, axis: own, extent: length }] of inner.entries()) {
+    const inOrder = Number.isInteger(first) && first >= end && last >= first && last < nodes.length
+    if (!inOrder || !Number.isInteger(last)) return 'inner groups one after another'
+    if (own === axis || !nodes.slice(first, last + 1).every(node => along(node, own, length)))
+      return 'the extent of its inner ops'
+    if (!isCount(slicing.inner[i], length)) return `inner slices of 1 to ${length}`
+    end = last + 1
+  }
+  return undefined
+}
+
+/** Aligned offsets inside the program's bytes, and no two buffers that are alive together at one place. */
+function placeFault({ buffers, offsets, bytes }: ProgramPlan): string | undefined {
+  if (offsets.length !== buffers.length) return 'an offset for each buffer'
+  for (const [i, { name, bytes: size, start, end }] of buffers.entries()) {
+    const offset = offsets[i]!
+    const whole = [offset, size, start, end].every(value => Number.isSafeInteger(value))
+    if (!whole || size < 0 || start < 0 || end <= start) return `${name} with bytes and a lifetime`
+    if (offset < 0 || offset % alignment !== 0) return `${name} at a multiple of ${alignment}`
+    if (offset + size > bytes) return `${name} to end within ${bytes} bytes`
+  }
+  const byStart = buffers.map((_, i) => i).sort((a, b) => buffers[a]!.start - buffers[b]!.start)
+  let alive: number[] = []
+  for (const index of byStart) {
+    const { start, bytes: size, name } = buffers[index]!
+    const offset = offsets[index]!
+    alive = alive.filter(other => buffers[other]!.end > start)
+    const clash = alive.find(
+      other => offsets[other]! < offset + size && offset < offsets[other]! + buffers[other]!.bytes,
+    )
+    if (clash !== undefined && size > 0)
+      return `${name} and ${buffers[clash]!.name} apart, which are alive together`
+    alive.push(index)
+  }
+  return undefined
+}
+
+/** Walks the plan as it runs and looks up the memory of every read and write. */
+class Lifetimes {
+  private readonly bound: ReadonlySet<Tensor>
+  private readonly pieces = new Map<Tensor, Buffer[]>()
+  private readonly owned = new Map<Node, Buffer[]>()
+  /** Steps, ops counted once, of a tensor's write and last read. */
+  private readonly written = new Map<Tensor, number>()
+  private readonly lastRead = new Map<Tensor, number>()
+  private readonly groupOf = new Map<Tensor, Set<number>>()
+
+  constructor(private readonly plan: ProgramPlan) {
+    const { program, buffers, groups } = plan
+    this.bound = new Set<Tensor>([
+      ...Object.values(program.inputs),
+      ...Object.values(program.outputs),
+      ...program.weights,
+    ])
+    for (const buffer of buffers) {
+      for (const tensor of buffer.tensors) push(this.pieces, tensor, buffer)
+      if (buffer.node) push(this.owned, buffer.node, buffer)
+    }
+    let step = 0
+    for (const group of groups) {
+      for (const node of group.nodes) {
+        this.written.set(node.output, step)
+        for (const { tensor } of node.inputs) this.lastRead.set(tensor, step)
+        for (const tensor of [node.output, ...node.inputs.map(input => input.tensor)])
+          this.groupOf.set(tensor, (this.groupOf.get(tensor) ?? new Set()).add(group.id))
+        step++
+      }
+    }
+  }
+
+  fault(): string | undefined {
+    const { groups, slicings, buffers } = this.plan
+    for (const buffer of buffers) {
+      const shared = this.sharingFault(buffer)
+      if (shared) return shared
+    }
+    let time = 0
+    for (const group of groups) {
+      const slicing = slicings[group.id]!
+      const fault = slicing.bands
+        ? this.bandedFault(group, slicing, time)
+        : this.slicedFault(group, slicing, time)
+      if (fault) return fault
+      time += group.nodes.length * (slicing.bands ?? 1)
+    }
+    return undefined
+  }
+
+  /** Tensors in one buffer follow each other; where one is written as the other is read last, element by element. */
+  private sharingFault({ tensors, name }: Buffer): string | undefined {
+    for (let i = 1; i < tensors.length; i++) {
+      const [before, after] = [tensors[i - 1]!, tensors[i]!]
+      if (!sameShape(before.shape, after.shape) || before.dtype !== after.dtype)
+        return `tensors of one shape in ${name}`
+      const write = this.written.get(after) ?? -1
+      const read = this.lastRead.get(before) ?? -1
+      if (read > write) return `${before.name} read before ${after.name} takes its memory`
+      const group = this.plan.groups.find(({ nodes }) => nodes.some(n => n.output === after))!
+      const looped = this.loops(group)
+      for (const node of group.nodes) {
+        for (const [input, { tensor, role }] of node.inputs.entries()) {
+          if (tensor !== before) continue
+          if (looped && !readsAligned(node, input, group.axis!))
+            return `${node.name} to read only what it has not overwritten of ${before.name}`
+          if (node.output === after && !opSpec(node.op).inPlace?.includes(role))
+            return `${node.name} not to overwrite its ${role}`
+        }
+      }
+    }
+    return undefined
+  }
+
+  private loops(group: Group): boolean {
+    const slicing = this.plan.slicings[group.id]!
+    return slicing.bands !== undefined || slicing.chunk < group.extent
+  }
+
+  private slicedFault(group: Group, slicing: Slicing, time: number): string | undefined {
+    const end = time + group.nodes.length
+    for (const [index, node] of group.nodes.entries()) {
+      const { outer, ranges } = firstSlice(group, slicing, index)
+      const wanted = restrict(node.output, ranges)
+      const reads = opSpec(node.op).regions(node, node.output, wanted)
+      const uses = [
+        { tensor: node.output, region: wanted },
+        ...node.inputs.map(({ tensor }, i) => ({ tensor, region: reads[i]! })),
+      ]
+      for (const { tensor, region } of uses) {
+        if (this.bound.has(tensor)) continue
+        const held = this.pieces.get(tensor) ?? []
+        // What crosses a loop is needed in all its rounds.
+        let [from, to] = [time + index, time + index + 1]
+        if (this.loops(group) && (this.groupOf.get(tensor)?.size ?? 0) > 1) [from, to] = [time, end]
+        for (const [i, inner] of group.inner.entries()) {
+          const within = inner.first <= index && index <= inner.last
+          const apart = held.every(({ kind }) => kind !== 'inner')
+          if (within && apart && slicing.inner[i]! < inner.extent) {
+            from = Math.min(from, time + inner.first)
+            to = Math.max(to, time + inner.last + 1)
+          }
+        }
+        const fault = this.heldFault(tensor, region, held, from, to, outer, ranges)
+        if (fault) return `${node.name} with ${fault}`
+      }
+      const fault = this.scratchFault(node, wanted, time + index, undefined)
+      if (fault) return fault
+    }
+    return undefined
+  }
+
+  private bandedFault(group: Group, slicing: Slicing, time: number): string | undefined {
+    let at = time
+    for (const { node, outer, ranges, slice } of slicedNodes(group, slicing)) {
+      const wanted = restrict(node.output, ranges)
+      const reads = opSpec(node.op).regions(node, node.output, wanted)
+      const uses = [
+        { tensor: node.output, region: wanted, input: -1 },
+        ...node.inputs.map(({ tensor }, input) => ({ tensor, region: reads[input]!, input })),
+      ]
+      for (const { tensor, region, input } of uses) {
+        if (this.bound.has(tensor)) continue
+        const held = (this.pieces.get(tensor) ?? []).filter(
+          ({ slice: own, band }) =>
+            (own === undefined || own === slice) && (!band || touches(band, region)),
+        )
+        const fault = this.heldFault(tensor, region, held, at, at + 1, outer, ranges)
+        if (fault) return `${node.name} with ${fault}`
+        if (held.length < 2) continue
+        const slab = this.owned
+          .get(node)
+          ?.find(
+            ({ kind, slice: own, input: of }) => kind === 'slab' && own === slice && of === input,
+          )
+        const needed = regionVolume(region) * dtypeBytes[tensor.dtype]
+        if (!slab || slab.bytes < needed || slab.start > at || slab.end <= at)
+          return `${node.name} with ${needed} bytes to gather ${tensor.name}`
+      }
+      const fault = this.scratchFault(node, wanted, at, slice)
+      if (fault) return fault
+      at++
+    }
+    return undefined
+  }
+
+  /** The region lies in buffers that are large enough and alive from `from` to `to`. */
+  private heldFault(
+    tensor: Tensor,
+    region: Region,
+    held: readonly Buffer[],
+    from: number,
+    to: number,
+    outer: readonly AxisRange[],
+    ranges: readonly AxisRange[],
+  ): string | undefined {
+    if (held.length === 0) return `memory for ${tensor.name}`
+    let covered = 0
+    for (const { kind, band, bytes, start, end } of held) {
+      if (kind === 'scratch' || kind === 'slab') return `a place of its own for ${tensor.name}`
+      if (start > from || end < to) return `${tensor.name} alive from ${from} to ${to}`
+      const stored =
+        kind === 'band' && band
+          ? restrict(tensor, [band])
+          : kind === 'inner'
+            ? restrict(tensor, ranges)
+            : kind === 'slice'
+              ? restrict(tensor, outer)
+              : restrict(tensor, [])
+      if (bytes < regionVolume(stored) * dtypeBytes[tensor.dtype])
+        return `${regionVolume(stored) * dtypeBytes[tensor.dtype]} bytes for ${tensor.name}`
+      const part = region.map(
+        ([a, b], axis) => Math.min(b, stored[axis]![1]) - Math.max(a, stored[axis]![0]),
+      )
+      covered += part.every(extent => extent > 0) ? part.reduce((a, b) => a * b, 1) : 0
+    }
+    return covered === regionVolume(region) ? undefined : `all that it needs of ${tensor.name}`
+  }
+
+  private scratchFault(
+    node: Node,
+    wanted: Region,
+    at: number,
+    slice: number | undefined,
+  ): string | undefined {
+    const { target } = this.plan
+    const perThread = opSpec(node.op).scratch?.(node, node.output, wanted, target).bytesPerThread
+    const needed = (perThread ?? 0) * target.threads
+    if (needed === 0) return undefined
+    const scratch = this.owned
+      .get(node)
+      ?.find(({ kind, slice: own }) => kind === 'scratch' && own === slice)
+    return scratch && scratch.bytes >= needed && scratch.start <= at && at < scratch.end
+      ? undefined
+      : `${node.name} with ${needed} bytes of scratch`
+  }
+}
+
+function touches({ axis, range }: AxisRange, region: Region): boolean {
+  return range[0] < region[axis]![1] && region[axis]![0] < range[1]
+}
+
+function push<K, V>(map: Map<K, V[]>, key: K, value: V): void {
+  const known = map.get(key)
+  if (known) known.push(value)
+  else map.set(key, [value])
+}
+
+/** State tensors of a stage: aligned, inside its bytes, and apart. */
+export function stateFault(
+  state: Readonly<Record<string, { offset: number; bytes: number }>>,
+  stateBytes: number,
+): string | undefined {
+  const entries = Object.entries(state).sort(([, a], [, b]) => a.offset - b.offset)
+  let end = 0
+  for (const [name, { offset, bytes }] of entries) {
+    if (!Number.isSafeInteger(offset) || offset < end || offset % alignment !== 0)
+      return `state ${name} at a multiple of ${alignment}, apart from the others`
+    end = offset + bytes
+    if (end > stateBytes) return `state ${name} within ${stateBytes} bytes`
+  }
+  return undefined
+}

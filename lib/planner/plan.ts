@@ -1,0 +1,262 @@
+import { BudgetError } from '../errors.js'
+import type { Program } from '../program/graph.js'
+import type { Target } from '../program/op.js'
+import { type DType, tensorBytes } from '../program/tensor.js'
+import { verifyProgram } from '../program/verify.js'
+import { formatBytes } from '../units.js'
+import { type Fit, fitBands, fitBudget, fitPartition, fitSlices } from './budget.js'
+import { CommandCosts, type CostModel, roofline, type Work } from './cost.js'
+import { expandNorms } from './expand.js'
+import { fuse } from './fuse.js'
+import { formGroups, type Group, type Slicing, sliceCounts } from './group.js'
+import { narrowActivations } from './narrow.js'
+import { advanceLastReaders, gatherSmallWork } from './order.js'
+import { Partitioner } from './partition.js'
+import { recomputable, recompute } from './recompute.js'
+import { aligned, assignStorage, type Buffer, nodesByTime, type Storage } from './storage.js'
+import { layoutWeights, type WeightLayout } from './weights.js'
+
+/** A tensor that a stage keeps from its first run to its last: inputs, outputs, latents, caches. */
+export interface StateSpec {
+  readonly shape: readonly number[]
+  readonly dtype: DType
+}
+
+/** Programs that run in one arena with one set of weights, and the state they share. */
+export interface StageSpec {
+  /** `text`, `denoise`, `decode`, … */
+  readonly name: string
+  readonly state: Readonly<Record<string, StateSpec>>
+  readonly programs: Readonly<Record<string, Program>>
+  /** How often each program runs, for time and work. */
+  readonly runs?: Readonly<Record<string, number>>
+}
+
+export interface PlanOptions {
+  readonly target: Target
+  /** Most bytes of arena and weights together; absent: no limit. */
+  readonly budget?: number
+  /** Stored dtype of a weight, by its key. */
+  readonly weightDtype: (key: string) => DType
+  /** Slices of every group that can be sliced (up to its extent), instead of what the budget asks. */
+  readonly slices?: number
+  /** How activations are stored; f16 and bf16 plan for a GPU. Default: f32. */
+  readonly activations?: DType
+  /** Predicts times; default: the built-in roofline. */
+  readonly cost?: CostModel
+  /** Most operations that may be spent on making tensors again, as a share of the program's. Default: 0.02. */
+  readonly recompute?: number
+}
+
+/** A program grouped, sliced, ordered and placed. */
+export interface ProgramPlan {
+  readonly name: string
+  /** As traced, before the planner's passes. */
+  readonly traced: Program
+  readonly program: Program
+  readonly groups: readonly Group[]
+  readonly slicings: readonly Slicing[]
+  readonly buffers: readonly Buffer[]
+  /** Offsets of the buffers from the program's base. */
+  readonly offsets: readonly number[]
+  readonly bytes: number
+  /** Most bytes alive at one step; bytes never falls below. */
+  readonly lowerBound: number
+  readonly peak: { op: string; tensor: string }
+  readonly commands: number
+  readonly work: Work
+  readonly runs: number
+  readonly target: Target
+}
+
+/** A stage's plan: its peak to the byte, and how it is reached. */
+export interface StagePlan {
+  readonly name: string
+  readonly state: Readonly<Record<string, StateSpec & { offset: number; bytes: number }>>
+  readonly stateBytes: number
+  readonly programs: Readonly<Record<string, ProgramPlan>>
+  readonly weights: WeightLayout
+  /** State and the largest program's memory. */
+  readonly arenaBytes: number
+  /** Predicted peak: arena and weights. */
+  readonly peakBytes: number
+  readonly target: Target
+  /** The cost model that the times come from. */
+  readonly cost: string
+  /** How activations are stored. */
+  readonly activations: DType
+}
+
+/**
+ * Plans a stage: passes over each program (norm split, fusion, groups, storage), slices until it fits, offsets, weights.
+ * @throws BudgetError when the stage cannot fit; ProgramError when a program breaks a rule.
+ */
+export function planStage(spec: StageSpec, options: PlanOptions): StagePlan {
+  const state: Record<string, StateSpec & { offset: number; bytes: number }> = {}
+  let stateBytes = 0
+  for (const [name, { shape, dtype }] of Object.entries(spec.state)) {
+    const bytes = tensorBytes({ shape, dtype })
+    const offset = aligned(stateBytes)
+    state[name] = { shape, dtype, offset, bytes }
+    stateBytes = offset + bytes
+  }
+  const { prepared, weights, activations } = prepareStage(spec, options)
+  const base = aligned(stateBytes)
+  const fixed = base + weights.bytes
+  const programs: Record<string, ProgramPlan> = {}
+  let arenaBytes = stateBytes
+  for (const { name, program } of prepared) {
+    const plan = planProgram(
+      name,
+      spec.programs[name]!,
+      program,
+      spec.runs?.[name] ?? 1,
+      options,
+      (options.budget ?? Number.POSITIVE_INFINITY) - fixed,
+    )
+    programs[name] = plan
+    if (plan.bytes > 0) arenaBytes = Math.max(arenaBytes, base + plan.bytes)
+  }
+  const peakBytes = arenaBytes + weights.bytes
+  if (options.budget !== undefined && peakBytes > options.budget)
+    throw refuse(spec, options.budget, peakBytes, stateBytes, weights, programs)
+  return {
+    name: spec.name,
+    state,
+    stateBytes,
+    programs,
+    weights,
+    arenaBytes,
+    peakBytes,
+    target: options.target,
+    cost: (options.cost ?? roofline(options.target)).name,
+    activations,
+  }
+}
+
+/** What does not depend on the budget: the programs after their passes, and where the weights stand. */
+export function prepareStage(
+  spec: StageSpec,
+  options: Pick<PlanOptions, 'activations' | 'weightDtype'>,
+): {
+  prepared: { name: string; program: Program }[]
+  weights: WeightLayout
+  activations: DType
+} {
+  const activations = options.activations ?? 'f32'
+  const prepared = Object.entries(spec.programs).map(([name, program]) => ({
+    name,
+    program: narrowActivations(prepare(program), activations),
+  }))
+  const nodes = prepared.flatMap(({ program }) => program.nodes)
+  return { prepared, weights: layoutWeights(nodes, options.weightDtype), activations }
+}
+
+/** The passes that do not depend on the budget. */
+function prepare(program: Program): Program {
+  verifyProgram(program)
+  const prepared = fuse(expandNorms(program))
+  verifyProgram(prepared)
+  return prepared
+}
+
+/**
+ * Slices first: the fewest that fit. Where even the most do not, tensors that wait long are made again when they are read, one more at
+ * a time, cheapest first; then bands.
+ */
+function planProgram(
+  name: string,
+  traced: Program,
+  program: Program,
+  runs: number,
+  options: PlanOptions,
+  allowed: number,
+): ProgramPlan {
+  const { slices, target } = options
+  const costs = new CommandCosts(options.cost ?? roofline(target), options.weightDtype)
+  const finish = (of: Program, storage: Storage, fit: Fit) =>
+    describe(name, traced, of, runs, storage, fit, costs)
+  const storageOf = (of: Program) => assignStorage(of, formGroups(of), target)
+  const storage = storageOf(program)
+  if (slices !== undefined) return finish(program, storage, fitSlices(storage, slices))
+  let best = finish(program, storage, fitBudget(storage, allowed))
+  if (best.bytes <= allowed) return best
+  const candidates = recomputable(program, options.recompute ?? 0.02)
+  for (let count = 1; count <= candidates.length; count++) {
+    const again = recompute(program, candidates.slice(0, count))
+    const next = finish(again, storageOf(again), fitBudget(storageOf(again), allowed))
+    if (next.bytes < best.bytes) best = next
+    if (best.bytes <= allowed) return best
+  }
+  const gathered = gatherSmallWork(best.program)
+  const partitioner = new Partitioner(gathered, target, costs)
+  const searched = fitPartition(
+    partitioner,
+    groups => assignStorage(gathered, groups, target),
+    allowed,
+  )
+  if (searched.fit.packing.bytes < best.bytes)
+    best = finish(gathered, searched.storage, searched.fit)
+  if (best.bytes <= allowed) return best
+  const early = advanceLastReaders(best.program)
+  const banded = fitBands(storageOf(early), allowed)
+  return banded && banded.packing.bytes < best.bytes
+    ? finish(early, storageOf(early), banded)
+    : best
+}
+
+function describe(
+  name: string,
+  traced: Program,
+  program: Program,
+  runs: number,
+  storage: Storage,
+  fit: Fit,
+  costs: CommandCosts,
+): ProgramPlan {
+  const { groups, target } = storage
+  const live = fit.buffers.filter(buffer => buffer.start <= fit.time && fit.time < buffer.end)
+  const largest = live.reduce<Buffer | undefined>(
+    (most, buffer) => (!most || buffer.bytes > most.bytes ? buffer : most),
+    undefined,
+  )
+  return {
+    name,
+    traced,
+    program,
+    groups,
+    slicings: fit.slicings,
+    buffers: fit.buffers,
+    offsets: fit.packing.offsets,
+    bytes: fit.packing.bytes,
+    lowerBound: fit.lowerBound,
+    peak: {
+      op: nodesByTime(storage, fit.slicings)[fit.time]?.name ?? '',
+      tensor: largest ? `${largest.name} (${formatBytes(largest.bytes)})` : '',
+    },
+    commands: groups
+      .flatMap(group => sliceCounts(group, fit.slicings[group.id]!))
+      .reduce((sum, count) => sum + count, 0),
+    work: costs.work(groups, fit.slicings),
+    runs,
+    target,
+  }
+}
+
+function refuse(
+  spec: StageSpec,
+  allowed: number,
+  needed: number,
+  stateBytes: number,
+  weights: WeightLayout,
+  programs: Record<string, ProgramPlan>,
+): BudgetError {
+  const worst = Object.values(programs).reduce((a, b) => (b.bytes > a.bytes ? b : a))
+  const { op, tensor } = worst.peak
+  const parts = `weights ${formatBytes(weights.bytes)}, state ${formatBytes(stateBytes)}, arena ${formatBytes(worst.bytes)}`
+  return new BudgetError(
+    `budget: expected at least ${needed} bytes (${formatBytes(needed)}) for stage ${spec.name}, got ${allowed} (${formatBytes(allowed)}); ` +
+      `${parts}; peak in ${op}, largest tensor ${tensor}; allow ${formatBytes(needed)}, or ask for fewer frames or a smaller picture`,
+    { needed, allowed, stage: spec.name, op, tensor },
+  )
+}

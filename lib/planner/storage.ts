@@ -1,0 +1,345 @@
+import type { Node, Program } from '../program/graph.js'
+import { opSpec, type Target } from '../program/op.js'
+import { regionShape } from '../program/region.js'
+import { dtypeBytes, elementCount, sameShape, type Tensor, tensorBytes } from '../program/tensor.js'
+import { bandedBuffers, bandsOf } from './bands.js'
+import {
+  type AxisRange,
+  firstSlice,
+  type Group,
+  readsAligned,
+  restrict,
+  type Slicing,
+} from './group.js'
+
+/** Offsets are multiples of this: a cache line and the widest vector. */
+export const alignment = 64
+
+/** Memory that one or more tensors share (in place), alive over times [start, end) of the program's order. */
+export interface Buffer {
+  readonly id: number
+  readonly tensors: readonly Tensor[]
+  /** What it is, for reports: a tensor's name, or `scratch of <op>`. */
+  readonly name: string
+  readonly bytes: number
+  readonly start: number
+  readonly end: number
+  /**
+   * A whole tensor; a band of one; a sub-feature of a group's slice or of an inner slice (each reused by the next); scratch; a slab, into
+   * which an operand that lies in several bands is gathered.
+   */
+  readonly kind: 'whole' | 'band' | 'slice' | 'inner' | 'scratch' | 'slab'
+  /** What a band holds of its tensors. */
+  readonly band?: AxisRange
+  /** The node that scratch or a slab belongs to, and the slab's operand. */
+  readonly node?: Node
+  readonly input?: number
+  /** In a group of bands: the slice that a sub-feature, scratch or slab belongs to. */
+  readonly slice?: number
+}
+
+/** The grouped program with what does not depend on slice counts: which tensors are whole, and which share memory. */
+export interface Storage {
+  readonly groups: readonly Group[]
+  readonly nodes: readonly Node[]
+  /** First step of each group; one more entry: the number of steps. */
+  readonly starts: readonly number[]
+  /** Tensors of the program's own memory, by sharing: the first is the owner. */
+  readonly shared: readonly SharedTensor[]
+  readonly owner: ReadonlyMap<Tensor, SharedTensor>
+  readonly target: Target
+}
+
+/** Where a tensor lives: across groups, inside one group's slice, or inside one inner slice. */
+interface Home {
+  readonly group?: Group
+  /** Index of the inner group. */
+  readonly inner?: number
+}
+
+export interface SharedTensor {
+  tensors: Tensor[]
+  home: Home
+  /** Groups that write or read it. */
+  groups: Set<number>
+  /** Steps of first write and last read. */
+  first: number
+  last: number
+}
+
+/** What surrounds a part of a program whose storage is decided alone. */
+export interface Surroundings {
+  /** Tensors that live elsewhere: program inputs and outputs, weights. */
+  readonly bound: ReadonlySet<Tensor>
+  /** Tensors written before the part. */
+  readonly before: readonly Tensor[]
+  /** Whether something after the part reads a tensor. */
+  readAfter(tensor: Tensor): boolean
+}
+
+/** Tensors that live outside a program's own memory. */
+export function boundOf(program: Program): Set<Tensor> {
+  return new Set<Tensor>([
+    ...Object.values(program.inputs),
+    ...Object.values(program.outputs),
+    ...program.weights,
+  ])
+}
+
+/** Decides what is whole and what is a sub-feature, and lets outputs overwrite inputs that die with them. */
+export function assignStorage(program: Program, groups: readonly Group[], target: Target): Storage {
+  return storageOf(groups, target, { bound: boundOf(program), before: [], readAfter: () => false })
+}
+
+/** The storage of some groups inside their surroundings. */
+export function storageOf(groups: readonly Group[], target: Target, around: Surroundings): Storage {
+  const nodes = groups.flatMap(group => group.nodes)
+  const starts: number[] = []
+  const groupOf = new Map<Node, Group>()
+  const stepOf = new Map<Node, number>()
+  const readers = new Map<Tensor, Node[]>()
+  for (const group of groups) {
+    starts.push(stepOf.size)
+    for (const node of group.nodes) {
+      groupOf.set(node, group)
+      stepOf.set(node, stepOf.size)
+      for (const { tensor } of node.inputs) {
+        const known = readers.get(tensor)
+        if (known) known.push(node)
+        else readers.set(tensor, [node])
+      }
+    }
+  }
+  starts.push(stepOf.size)
+  const lastRead = (tensor: Tensor, least: number): number => {
+    if (around.readAfter(tensor)) return nodes.length
+    return Math.max(least, ...(readers.get(tensor) ?? []).map(reader => stepOf.get(reader)!))
+  }
+
+  const shared: SharedTensor[] = []
+  const owner = new Map<Tensor, SharedTensor>()
+  for (const tensor of around.before) {
+    if (!readers.has(tensor)) continue
+    const uses = new Set((readers.get(tensor) ?? []).map(reader => groupOf.get(reader)!.id))
+    const entry = {
+      tensors: [tensor],
+      home: {},
+      groups: uses,
+      first: -1,
+      last: lastRead(tensor, -1),
+    }
+    shared.push(entry)
+    owner.set(tensor, entry)
+  }
+  for (const node of nodes) {
+    const output = node.output
+    if (around.bound.has(output)) continue
+    const uses = readers.get(output) ?? []
+    const home = around.readAfter(output) ? {} : homeOf(node, uses)
+    const first = stepOf.get(node)!
+    const last = lastRead(output, first)
+    const over = overwritable(node, home)
+    if (over) {
+      over.tensors.push(output)
+      over.last = Math.max(over.last, last)
+      touch(over, node, uses)
+      owner.set(output, over)
+    } else {
+      const entry: SharedTensor = { tensors: [output], home, first, last, groups: new Set() }
+      touch(entry, node, uses)
+      shared.push(entry)
+      owner.set(output, entry)
+    }
+  }
+  return { groups, nodes, starts, shared, owner, target }
+
+  function touch(entry: SharedTensor, writer: Node, uses: readonly Node[]): void {
+    for (const node of [writer, ...uses]) entry.groups.add(groupOf.get(node)!.id)
+  }
+
+  function innerOf(node: Node): number | undefined {
+    const group = groupOf.get(node)!
+    const index = stepOf.get(node)! - starts[group.id]!
+    const at = group.inner.findIndex(({ first, last }) => first <= index && index <= last)
+    return at < 0 ? undefined : at
+  }
+
+  function homeOf(node: Node, uses: readonly Node[]): Home {
+    const group = groupOf.get(node)!
+    if (!uses.every(reader => groupOf.get(reader) === group)) return {}
+    const inner = innerOf(node)
+    return inner !== undefined && uses.every(reader => innerOf(reader) === inner)
+      ? { group, inner }
+      : { group }
+  }
+
+  /** The storage of an input that this node reads last, element by element, and that no other slice reads. */
+  function overwritable(node: Node, home: Home): SharedTensor | undefined {
+    const group = groupOf.get(node)!
+    for (const role of opSpec(node.op).inPlace ?? []) {
+      const candidates = node.inputs.filter(input => input.role === role)
+      if (candidates.length !== 1) continue
+      const tensor = candidates[0]!.tensor
+      const entry = owner.get(tensor)
+      if (!entry || entry.home.group !== home.group || entry.home.inner !== home.inner) continue
+      if (tensor.dtype !== node.output.dtype || !sameShape(tensor.shape, node.output.shape))
+        continue
+      if (
+        entry.last !== stepOf.get(node)! ||
+        node.inputs.filter(input => input.tensor === tensor).length !== 1
+      )
+        continue
+      const near = (readers.get(tensor) ?? []).filter(reader => groupOf.get(reader) === group)
+      if (
+        group.axis !== undefined &&
+        !near.every(reader => readsOwnSlice(reader, tensor, group.axis!))
+      )
+        continue
+      const inner = innerOf(node)
+      const nearest = inner === undefined ? [] : near.filter(reader => innerOf(reader) === inner)
+      if (!nearest.every(reader => readsOwnSlice(reader, tensor, group.inner[inner!]!.axis)))
+        continue
+      return entry
+    }
+    return undefined
+  }
+}
+
+function readsOwnSlice(reader: Node, tensor: Tensor, axis: number): boolean {
+  return reader.inputs.every((input, i) => input.tensor !== tensor || readsAligned(reader, i, axis))
+}
+
+/** Scratch of a node's largest command, all threads together. */
+export function scratchBytes(
+  group: Group,
+  slicing: Slicing,
+  index: number,
+  target: Target,
+): number {
+  const node = group.nodes[index]!
+  const region = restrict(node.output, firstSlice(group, slicing, index).ranges)
+  return (
+    (opSpec(node.op).scratch?.(node, node.output, region, target).bytesPerThread ?? 0) *
+    target.threads
+  )
+}
+
+/** The buffers that are alive in a group, and for whole ones only their share of the group's steps. */
+export function groupBuffers(
+  storage: Storage,
+  group: Group,
+  slicing: Slicing,
+): Omit<Buffer, 'id'>[] {
+  const begin = storage.starts[group.id]!
+  const end = storage.starts[group.id + 1]!
+  /** With several slices, the first slice already writes and the last still reads: what crosses a loop lives as long as it. */
+  const widen = (start: number, stop: number, home: Home): [number, number] => {
+    let from = Math.max(start, begin)
+    let to = Math.min(stop, end)
+    if (!home.group && slicing.chunk < group.extent) return [begin, end]
+    for (const [i, inner] of group.inner.entries()) {
+      if (home.inner === i || slicing.inner[i]! >= inner.extent) continue
+      const [first, last] = [begin + inner.first, begin + inner.last + 1]
+      if (from >= last || to <= first) continue
+      from = Math.min(from, first)
+      to = Math.max(to, last)
+    }
+    return [from, to]
+  }
+  const buffers: Omit<Buffer, 'id'>[] = []
+  for (const { tensors, home, first, last } of storage.shared) {
+    if (last < begin || first >= end) continue
+    const owner = tensors[0]!
+    const [start, stop] = widen(first, last + 1, home)
+    const common = { tensors, name: owner.name, start, end: stop }
+    if (!home.group) {
+      buffers.push({ ...common, kind: 'whole', bytes: tensorBytes(owner) })
+    } else {
+      const slice = firstSlice(group, slicing, first - begin)
+      const region = restrict(owner, home.inner === undefined ? slice.outer : slice.ranges)
+      const bytes = elementCount(regionShape(region)) * dtypeBytes[owner.dtype]
+      buffers.push({ ...common, kind: home.inner === undefined ? 'slice' : 'inner', bytes })
+    }
+  }
+  group.nodes.forEach((node, i) => {
+    const bytes = scratchBytes(group, slicing, i, storage.target)
+    if (bytes > 0)
+      buffers.push({
+        tensors: [],
+        name: `scratch of ${node.name}`,
+        kind: 'scratch',
+        node,
+        bytes,
+        start: begin + i,
+        end: begin + i + 1,
+      })
+  })
+  return buffers
+}
+
+/**
+ * Every buffer of the program for the given slicings, whole ones joined over groups. Time counts ops; a group of bands takes as many
+ * times as it has ops and bands.
+ */
+export function allBuffers(storage: Storage, slicings: readonly Slicing[]): Buffer[] {
+  const parts: Omit<Buffer, 'id'>[] = []
+  let time = 0
+  for (const group of storage.groups) {
+    const slicing = slicings[group.id]!
+    const shift = time - storage.starts[group.id]!
+    if (slicing.bands) {
+      parts.push(...bandedBuffers(storage, slicings, group, time))
+    } else {
+      for (const buffer of groupBuffers(storage, group, slicing)) {
+        // Bands that live across this group are told by the groups before and after it.
+        if (buffer.kind === 'whole' && bandsOf(storage.owner.get(buffer.tensors[0]!)!, slicings))
+          continue
+        parts.push({ ...buffer, start: buffer.start + shift, end: buffer.end + shift })
+      }
+    }
+    time += group.nodes.length * (slicing.bands ?? 1)
+  }
+  const lasting = new Map<string, Omit<Buffer, 'id'>>()
+  const rest: Omit<Buffer, 'id'>[] = []
+  for (const part of parts) {
+    if (part.kind !== 'whole' && part.kind !== 'band') {
+      rest.push(part)
+      continue
+    }
+    const key = `${part.tensors[0]!.id} ${part.band?.range[0]}`
+    const known = lasting.get(key)
+    const [start, end] = known
+      ? [Math.min(known.start, part.start), Math.max(known.end, part.end)]
+      : [part.start, part.end]
+    lasting.set(key, { ...part, start, end })
+  }
+  return [...lasting.values(), ...rest].map((buffer, id) => ({ ...buffer, id }))
+}
+
+/** The nodes by time, for messages. */
+export function nodesByTime(storage: Storage, slicings: readonly Slicing[]): Node[] {
+  return storage.groups.flatMap(group =>
+    Array.from({ length: slicings[group.id]!.bands ?? 1 }, () => group.nodes).flat(),
+  )
+}
+
+/** Rounds up to the alignment of offsets. */
+export function aligned(bytes: number): number {
+  return Math.ceil(bytes / alignment) * alignment
+}
+
+/** Most bytes alive at one step, that step, and the buffers alive there. */
+export function peakOf(buffers: readonly Omit<Buffer, 'id'>[]): { bytes: number; step: number } {
+  const events = new Map<number, number>()
+  for (const buffer of buffers) {
+    events.set(buffer.start, (events.get(buffer.start) ?? 0) + aligned(buffer.bytes))
+    events.set(buffer.end, (events.get(buffer.end) ?? 0) - aligned(buffer.bytes))
+  }
+  let live = 0
+  let peak = { bytes: 0, step: 0 }
+  for (const [step, change] of [...events].sort((a, b) => a[0] - b[0])) {
+    live += change
+    if (live > peak.bytes) peak = { bytes: live, step }
+  }
+  return peak
+}

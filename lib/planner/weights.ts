@@ -1,0 +1,90 @@
+import type { Node } from '../program/graph.js'
+import { activationOf } from '../program/ops/shared.js'
+import { type DType, dtypeBytes, elementCount, type WeightTensor } from '../program/tensor.js'
+import { PackForm } from '../runtime/addon-types.js'
+import { panelWidth } from './commands.js'
+import { aligned } from './storage.js'
+
+/** One weight in the packed block of a stage. */
+export interface PackedWeight {
+  readonly tensor: WeightTensor
+  readonly form: PackForm
+  /** Stored dtype, kept by raw and panel forms. */
+  readonly dtype: DType
+  readonly offset: number
+  readonly bytes: number
+}
+
+/** Where each weight of a stage stands. One weight read in two forms stands twice. */
+export interface WeightLayout {
+  readonly weights: readonly PackedWeight[]
+  /** Bytes of the block: predicted before a weight is read. */
+  readonly bytes: number
+  find(tensor: WeightTensor, form: PackForm): PackedWeight
+}
+
+/** The form in which an op reads a weight. */
+export function packForm(node: Pick<Node, 'op' | 'attrs'>, role: string): PackForm {
+  const paired = activationOf(node.attrs) === 'geglu'
+  if (role === 'weight') return paired ? PackForm.panelPairs : PackForm.panel
+  if (role === 'bias') return paired ? PackForm.vectorPairs : PackForm.vector
+  return role === 'table' ? PackForm.raw : PackForm.vector
+}
+
+const panels = (outputs: number): number => Math.ceil(outputs / panelWidth) * panelWidth
+
+/** Bytes of a packed weight; src/cpu/kernels/pack.cpp writes exactly as many. */
+export function packedBytes(form: PackForm, shape: readonly number[], dtype: DType): number {
+  const count = elementCount(shape)
+  const outputs = shape[0]!
+  switch (form) {
+    case PackForm.raw:
+      return count * dtypeBytes[dtype]
+    case PackForm.vector:
+      return count * 4
+    case PackForm.vectorPairs:
+      return 2 * panels(outputs / 2) * 4
+    case PackForm.panel:
+      return panels(outputs) * (count / outputs) * dtypeBytes[dtype]
+    case PackForm.panelPairs:
+      return 2 * panels(outputs / 2) * (count / outputs) * dtypeBytes[dtype]
+  }
+}
+
+/**
+ * Lays out the weights of a stage's programs in order of first use.
+ * @param dtypeOf stored dtype of a weight, by key
+ */
+export function layoutWeights(
+  nodes: Iterable<Node>,
+  dtypeOf: (key: string) => DType,
+): WeightLayout {
+  const weights: PackedWeight[] = []
+  const byKey = new Map<string, PackedWeight>()
+  let end = 0
+  for (const node of nodes) {
+    for (const { role, tensor } of node.inputs) {
+      if (tensor.kind !== 'weight') continue
+      const form = packForm(node, role)
+      const key = `${form} ${tensor.name}`
+      if (byKey.has(key)) continue
+      const dtype = dtypeOf(tensor.name)
+      const offset = aligned(end)
+      const entry = {
+        tensor: tensor as WeightTensor,
+        form,
+        dtype,
+        offset,
+        bytes: packedBytes(form, tensor.shape, dtype),
+      }
+      end = offset + entry.bytes
+      weights.push(entry)
+      byKey.set(key, entry)
+    }
+  }
+  return {
+    weights,
+    bytes: end,
+    find: (tensor, form) => byKey.get(`${form} ${tensor.name}`)!,
+  }
+}

@@ -1,0 +1,164 @@
+import { OptionError } from '../errors.js'
+import { planStage, type StagePlan } from '../planner/plan.js'
+import type { Program } from '../program/graph.js'
+import { elementCount } from '../program/tensor.js'
+import { parseBytes } from '../units.js'
+import { costModel } from './calibration.js'
+import { resolveDevice } from './device.js'
+import { type MeasuredPeak, Stage } from './stage.js'
+import { dtypeOf, type WeightSource, weightsFromValues } from './weights.js'
+
+export interface CompileOptions {
+  /** `auto`, `cpu`, `cuda:0`. */
+  device?: string
+  /** Most bytes of arena and weights: `'64 MiB'` or a number. */
+  budget?: number | string
+  threads?: number
+  /** Weights by key: values, or a source such as a checkpoint. */
+  weights?: Readonly<Record<string, Float32Array>> | WeightSource
+  /** Slices of every group, instead of what the budget asks. */
+  slices?: number
+  signal?: AbortSignal
+  /** Poison the whole arena so that `close()` measures every byte. */
+  poison?: boolean
+}
+
+/** A compiled program: planned, its memory taken, its weights packed. */
+export class Executable implements AsyncDisposable {
+  /** The run that is under way, or the last. */
+  private last: Promise<unknown> = Promise.resolve()
+
+  constructor(
+    readonly plan: StagePlan,
+    private readonly program: Program,
+    private readonly stage: Stage,
+  ) {}
+
+  /**
+   * Runs the program once, off the event loop.
+   * @param inputs values by input name, row-major in the traced shape
+   * @returns outputs by name, float32
+   * @throws OptionError for a missing, unknown or wrongly sized input; AbortError.
+   */
+  async run(
+    inputs: Readonly<Record<string, Float32Array | Int32Array>>,
+    onProgress?: (done: number, total: number) => void,
+  ): Promise<Record<string, Float32Array>> {
+    this.checkInputs(inputs)
+    // One arena: a call waits for the one before, whatever came of it.
+    const turn = this.last.then(
+      () => this.runNow(inputs, onProgress),
+      () => this.runNow(inputs, onProgress),
+    )
+    this.last = turn
+    return turn
+  }
+
+  private async runNow(
+    inputs: Readonly<Record<string, Float32Array | Int32Array>>,
+    onProgress?: (done: number, total: number) => void,
+  ): Promise<Record<string, Float32Array>> {
+    for (const [name, values] of Object.entries(inputs)) this.stage.write(inputState(name), values)
+    await this.stage.run('main', bindingsOf(this.program), onProgress)
+    return Object.fromEntries(
+      Object.keys(this.program.outputs).map(name => [name, this.stage.read(outputState(name))]),
+    )
+  }
+
+  private checkInputs(inputs: Readonly<Record<string, Float32Array | Int32Array>>): void {
+    if (typeof inputs !== 'object' || inputs === null) {
+      throw new OptionError(`inputs: expected values by name, got ${typeof inputs}`)
+    }
+    for (const name of Object.keys(inputs)) {
+      if (!this.program.inputs[name])
+        throw new OptionError(
+          `input: expected one of ${Object.keys(this.program.inputs).join(', ')}, got ${name}`,
+        )
+    }
+    for (const [name, tensor] of Object.entries(this.program.inputs)) {
+      const values = inputs[name]
+      const count = elementCount(tensor.shape)
+      const kind = tensor.dtype === 'i32' ? Int32Array : Float32Array
+      if (!(values instanceof kind) || values.length !== count) {
+        throw new OptionError(
+          `input ${name}: expected ${kind.name} of ${count} values, got ${values ? `${values.constructor.name} of ${values.length}` : 'nothing'}`,
+        )
+      }
+    }
+  }
+
+  /** Gives the memory back and says how much was used. */
+  close(): MeasuredPeak {
+    return this.stage.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stage[Symbol.asyncDispose]()
+  }
+}
+
+const inputState = (name: string): string => `in:${name}`
+const outputState = (name: string): string => `out:${name}`
+
+function bindingsOf(program: Program) {
+  const names = (record: object, state: (name: string) => string) =>
+    Object.fromEntries(Object.keys(record).map(name => [name, state(name)]))
+  return { inputs: names(program.inputs, inputState), outputs: names(program.outputs, outputState) }
+}
+
+/**
+ * Plans a program of one's own for a device and budget. Reads no weight values.
+ * @throws BudgetError, ProgramError, DeviceError, OptionError
+ */
+export function planProgramOf(program: Program, options: CompileOptions = {}): StagePlan {
+  const { target } = resolveDevice(options.device, options.threads)
+  const source = sourceOf(options)
+  const state = Object.fromEntries([
+    ...Object.entries(program.inputs).map(
+      ([name, { shape, dtype }]) => [inputState(name), { shape, dtype }] as const,
+    ),
+    ...Object.entries(program.outputs).map(
+      ([name, { shape, dtype }]) => [outputState(name), { shape, dtype }] as const,
+    ),
+  ])
+  return planStage(
+    { name: program.name, state, programs: { main: program } },
+    {
+      target,
+      budget: options.budget === undefined ? undefined : parseBytes(options.budget),
+      weightDtype: key => dtypeOf(source, key),
+      slices: options.slices,
+      cost: costModel(target),
+    },
+  )
+}
+
+function sourceOf(options: CompileOptions): WeightSource {
+  const weights = options.weights ?? {}
+  return typeof (weights as WeightSource).find === 'function'
+    ? (weights as WeightSource)
+    : weightsFromValues(weights as Record<string, Float32Array>)
+}
+
+/** Plans a program, takes its memory and packs its weights. @throws as planProgramOf, and CheckpointError, MemoryError, AbortError */
+export async function compile(program: Program, options: CompileOptions = {}): Promise<Executable> {
+  const { device } = resolveDevice(options.device, options.threads)
+  const plan = planProgramOf(program, options)
+  const stage = await Stage.open(plan, {
+    device,
+    weights: sourceOf(options),
+    signal: options.signal,
+    poison: options.poison,
+  })
+  return new Executable(plan, program, stage)
+}
+
+/** Compiles, runs once, and gives the memory back. */
+export async function run(
+  program: Program,
+  inputs: Readonly<Record<string, Float32Array | Int32Array>>,
+  options: CompileOptions = {},
+): Promise<Record<string, Float32Array>> {
+  await using executable = await compile(program, options)
+  return await executable.run(inputs)
+}

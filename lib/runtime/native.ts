@@ -1,0 +1,104 @@
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import {
+  AbortError,
+  CheckpointError,
+  DeviceError,
+  MemoryError,
+  NativeError,
+  OptionError,
+  SluiceError,
+} from '../errors.js'
+import { commandVersion } from '../planner/commands.js'
+import type { Addon } from './addon-types.js'
+
+/** Must equal SLUICE_BACKEND_VERSION in src/core/backend.h. */
+const backendVersion = 2
+
+let loaded: Addon | undefined
+
+/**
+ * The addon, loaded on first use: the build of this checkout, or the prebuilt binary of this platform.
+ * @throws NativeError when there is none, it does not load, or it was built from other sources; says what to do.
+ */
+export function native(): Addon {
+  loaded ??= load(packageRoot(dirname(fileURLToPath(import.meta.url))))
+  return loaded
+}
+
+function load(root: string): Addon {
+  let addon: Addon
+  try {
+    const find = createRequire(import.meta.url)('node-gyp-build') as (root: string) => Addon
+    addon = find(root)
+  } catch (cause) {
+    throw new NativeError(loadFailure(root, cause), { cause })
+  }
+  if (addon.commandVersion !== commandVersion || addon.backendVersion !== backendVersion) {
+    throw new NativeError(
+      `native addon: expected commands ${commandVersion} and backends ${backendVersion}, got ` +
+        `${addon.commandVersion} and ${addon.backendVersion}; build it again: npm run build:native in ${root}`,
+    )
+  }
+  return addon
+}
+
+function loadFailure(root: string, cause: unknown): string {
+  const reason = cause instanceof Error ? cause.message.trim() : String(cause)
+  return [
+    `native addon: expected one for ${process.platform}-${process.arch} in ${root}, got: ${reason}`,
+    'Possible solutions:',
+    '- in a checkout: npm run build:native (needs CMake 3.24 or newer and a C++20 compiler)',
+    '- installed with --ignore-scripts, or by pnpm or bun: run `npm rebuild sluice` or allow its install script',
+    '- moved to another system or C library: install again there; node_modules cannot be copied',
+    '- in a bundle: mark `sluice` as external',
+  ].join('\n')
+}
+
+/** The nearest folder above that holds this package's package.json. */
+function packageRoot(start: string): string {
+  for (let folder = start; ; folder = dirname(folder)) {
+    if (isPackage(folder)) return folder
+    if (folder === dirname(folder)) {
+      throw new NativeError(
+        `native addon: expected the package's folder above ${start}, got none; install sluice again`,
+      )
+    }
+  }
+}
+
+function isPackage(folder: string): boolean {
+  try {
+    const text = readFileSync(join(folder, 'package.json'), 'utf8')
+    return (JSON.parse(text) as { name?: string }).name === 'sluice'
+  } catch {
+    return false
+  }
+}
+
+/** An error of the addon as one of the classes of errors.ts; anything else comes back as it is. */
+export function toSluiceError(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof SluiceError) return error
+  const { message } = error
+  const { code, path = '' } = error as { code?: unknown; path?: string }
+  const options = { cause: error }
+  switch (code) {
+    case 'out-of-memory':
+      return new MemoryError(message, options)
+    case 'device-lost':
+      return new DeviceError(message, options)
+    case 'aborted':
+      return new AbortError(message, options)
+    case 'io':
+      return new CheckpointError(message, path, options)
+    case 'bad-data':
+    case 'argument':
+      return new OptionError(message, options)
+    case 'bad-command':
+      return new NativeError(message, options)
+    default:
+      return error
+  }
+}

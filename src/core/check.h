@@ -1,0 +1,24 @@
+/**
+ * @file
+ * Checks the fields of one command against the contract in commands.h: everything that a kernel
+ * relies on and that does not depend on the size of a slot.
+ */
+#pragma once
+
+#include <string>
+
+#include "core/commands.h"
+
+namespace sluice {
+
+/** Words of a command's struct; 0 for an opcode that does not exist. */
+int32_t command_words(Opcode opcode);
+
+/** `conv`, `norm_partials`, ...; `?` for an opcode that does not exist. */
+const char *opcode_name(Opcode opcode);
+
+/** The first rule that a command of the right length breaks: `source[0]: expected ..., got ...`;
+ * empty when there is none. */
+std::string check_command(const Header &command);
+
+} // namespace sluice

@@ -1,0 +1,262 @@
+/**
+ * @file
+ * The command stream: what the planner lowers a plan to and every backend executes.
+ *
+ * A stream is one array of 32-bit words. A command is a Header followed by the fields of one of the
+ * structs below, word for word; `lib/planner/commands.ts` writes the same fields in the same order.
+ * A command is read in place: no parsing, no copy.
+ *
+ * Every operand is seen as [frames, rows, cols, channels] with element strides for the first three
+ * axes and channels contiguous. A stride of 0 repeats the operand along that axis. Rank-2 tensors
+ * [tokens, channels] are [1, 1, tokens, channels].
+ */
+#pragma once
+
+#include <cstdint>
+
+namespace sluice {
+
+/** Raised whenever a struct here changes; a plan and a backend with other versions are refused. */
+constexpr int32_t kCommandVersion = 1;
+
+enum class DType : int32_t { f32 = 0, f16 = 1, bf16 = 2, i32 = 3 };
+
+enum class Act : int32_t {
+  none = 0,
+  silu = 1,
+  gelu = 2,       ///< x * Phi(x), by erf
+  quick_gelu = 3, ///< x * sigmoid(1.702 x)
+  geglu = 4, ///< conv only: output column j = a_j * gelu(g_j), weight panels interleaved (a, g, a,
+             ///< g, ...)
+  gelu_tanh = 5,
+  sigmoid = 6,
+};
+
+enum class Opcode : int32_t {
+  conv = 1,
+  norm_partials = 2,
+  norm_fold = 3,
+  affine = 4,
+  layer_norm = 5,
+  attention = 6,
+  binary = 7,
+  unary = 8,
+  combine = 9,
+  resize = 10,
+  embedding = 11,
+  timestep = 12,
+};
+
+/** Slots of base addresses. Slots from kSlotBound on are bound anew for each run (a program's
+ * inputs and outputs). */
+constexpr int32_t kSlotNone = -1;
+constexpr int32_t kSlotArena = 0;
+constexpr int32_t kSlotWeights = 1;
+constexpr int32_t kSlotBound = 2;
+
+/** Output channels in one panel of packed weights: layout [ceil(N / 16)][K][16], zero-padded,
+ * whatever the instruction set. */
+constexpr int32_t kPanel = 16;
+
+/** An operand: base slot, byte offset in it, element type and element strides of frames, rows,
+ * cols. slot < 0: absent. */
+struct View {
+  int32_t slot;
+  DType dtype;
+  uint32_t offset_lo, offset_hi;
+  int32_t stride_f, stride_h, stride_w;
+  uint64_t offset() const { return (uint64_t(offset_hi) << 32) | offset_lo; }
+  bool present() const { return slot >= 0; }
+};
+
+/** words: length of the whole command, header included. node, slice: where it comes from, for
+ * progress and errors. */
+struct Header {
+  Opcode opcode;
+  int32_t words;
+  int32_t node;
+  int32_t slice;
+};
+
+/**
+ * Convolution and matrix product (kernel 1x1), float32 activations.
+ *
+ * out[f,y,x,o] = act( bias[o] + vector[f,o] + residual[f,y,x,o] + sum_{ky,kx,c} in[f,
+ * y*stride+ky+row0, x*stride+kx+col0, c] W[o,ky,kx,c] ) where `in` is the channel concatenation of
+ * the sources, after the prologue `prologue_act(in * scale[f,c] + shift[f,c])` where affine is
+ * present, and zero outside [0,in_rows) x [0,in_cols) (zero after the prologue). Where in_rows !=
+ * phys_rows the sources are read through a nearest upsampling: logical row r is physical row r *
+ * phys_rows / in_rows (integer division), likewise columns.
+ *
+ * Sums run in a fixed order for an output element (K ascending in fixed blocks), whatever tile,
+ * slice or thread it falls in. `out` may be the same memory as `residual`, never overlap a source.
+ * Weights: panels with K index (ky*kernel_w + kx)*C + c. GEGLU: `channels` counts output columns;
+ * the panels hold 2*channels columns, panel 2i = columns of a, 2i+1 = their gates; no vector, no
+ * residual; bias is permuted the same way as the panels ([2*ceil16(channels)] padded), and K is
+ * never split.
+ */
+struct ConvCommand {
+  Header header;
+  int32_t frames, rows, cols, channels; ///< of the output region
+  int32_t kernel_h, kernel_w, stride;
+  int32_t in_rows, in_cols;     ///< logical size of the whole input (after upsampling)
+  int32_t phys_rows, phys_cols; ///< size of the whole sources
+  int32_t row0,
+      col0; ///< logical input position under output (0,0), tap (0,0); negative in the padding
+  int32_t src_row0,
+      src_col0; ///< physical position that element (0,0) of the source views stands for
+  int32_t src_rows, src_cols; ///< physical extent of the source views
+  int32_t sources;            ///< 1 or 2
+  int32_t source_channels[2];
+  View source[2];
+  View out;
+  View weight;   ///< panels, dtype f32/f16/bf16
+  View bias;     ///< f32 [channels]
+  View vector;   ///< f32 [frames or 1, channels], by stride_f
+  View residual; ///< f32, as out
+  View affine;   ///< f32 [frames or 1][2][C]: stride_f between frames, scale then shift
+  Act prologue_act, act;
+  int32_t tile_rows, tile_cols; ///< output pixels of one packed input tile
+  int32_t pixel_stride;         ///< floats between pixels of the packed tile, >= C
+  View scratch;                 ///< threads * scratch_bytes
+  uint32_t scratch_bytes;       ///< per thread: ((tile_rows-1)*stride+kernel_h) *
+                                ///< ((tile_cols-1)*stride+kernel_w) * pixel_stride * 4
+};
+
+/** Partial statistics, one (mean, M2) pair per frame, row and block of channels, over the row's
+ * cols * block elements. */
+struct NormPartialsCommand {
+  Header header;
+  int32_t frames, rows, cols, channels, block;
+  View source;
+  View out; ///< f32 [frames, rows, channels/block, 2]: stride_f, stride_h; stride_w = 2 between
+            ///< blocks
+};
+
+/**
+ * Merges partials (in a fixed order: frames, rows, sources, blocks ascending) into scale and shift
+ * per channel: scale = gamma * rstd(group), shift = beta - mean(group) * scale; biased variance,
+ * eps inside the root. frames_out = frames: per frame; frames_out = 1: over all frames.
+ */
+struct NormFoldCommand {
+  Header header;
+  int32_t frames, frames_out, rows, cols;
+  int32_t sources;
+  int32_t source_channels[2];
+  int32_t block[2];
+  int32_t groups;
+  float eps;
+  View partials[2]; ///< as NormPartialsCommand::out
+  View gamma, beta; ///< f32 [C]
+  View out;         ///< f32 [frames_out][2][C]: stride_f
+};
+
+/** out = act(in * scale + shift), `in` the channel concatenation of the sources. out may be the
+ * source when there is one. */
+struct AffineCommand {
+  Header header;
+  int32_t frames, rows, cols;
+  int32_t sources;
+  int32_t source_channels[2];
+  View source[2];
+  View affine;
+  Act act;
+  View out;
+};
+
+/** out = LayerNorm over channels (biased variance) * gamma + beta (+ add, broadcast by strides 0).
+ * out may be source. */
+struct LayerNormCommand {
+  Header header;
+  int32_t frames, rows, cols, channels;
+  float eps;
+  View source, gamma, beta, add, out;
+};
+
+/**
+ * Softmax attention, online over key blocks. Channels of q, k, v, out: head h owns [h*head_dim,
+ * (h+1)*head_dim). time = 0: batch = frames, tokens = rows x cols (row-major); key tokens =
+ * key_rows x key_cols of the same frame (stride_f 0: shared). time = 1: batch = rows x cols, tokens
+ * = frames, key tokens = key_frames of the same pixel: strides only, nothing is moved. causal:
+ * query token i (counted from query0) sees key tokens <= i. A row's result does not depend on the
+ * block of queries it is in.
+ */
+struct AttentionCommand {
+  Header header;
+  int32_t frames, rows, cols; ///< of q and out
+  int32_t heads, head_dim;
+  int32_t time;
+  int32_t key_frames, key_rows, key_cols;
+  int32_t causal, query0;
+  float scale;
+  View q, k, v, out;
+  int32_t block_q, block_k; ///< block_q a multiple of 8, block_k of 16
+  View scratch;
+  uint32_t scratch_bytes; ///< per thread: 4*(block_k*head_dim + block_k*ceil16(head_dim) +
+                          ///< block_q*(block_k + ceil16(head_dim) + head_dim + 2))
+};
+
+enum class BinaryOp : int32_t { add = 0, sub = 1, mul = 2, lerp = 3 };
+
+/** out = a op b; lerp: a + t (b - a), t one f32. b broadcasts by strides 0; b_channel_stride 0
+ * repeats one value. out may be a. */
+struct BinaryCommand {
+  Header header;
+  BinaryOp op;
+  int32_t frames, rows, cols, channels;
+  int32_t b_channel_stride;
+  View a, b, t, out;
+};
+
+/** out = act(source), with conversion between f32, f16, bf16. out may be source when the dtypes
+ * agree. */
+struct UnaryCommand {
+  Header header;
+  Act act;
+  int32_t frames, rows, cols, channels;
+  View source, out;
+};
+
+/** out = sum_i coefficients[i] * source[i], i ascending. out may be any source. */
+struct CombineCommand {
+  Header header;
+  int32_t frames, rows, cols, channels;
+  int32_t count;     ///< 1 .. 4
+  View coefficients; ///< f32 [count]
+  View source[4];
+  View out;
+};
+
+/** Nearest resize: out row r (r + out_row0 in the whole output) is source row (r + out_row0) *
+ * in_rows / out_rows, likewise columns. */
+struct ResizeCommand {
+  Header header;
+  int32_t frames, rows, cols, channels;         ///< of the output region
+  int32_t in_rows, in_cols, out_rows, out_cols; ///< whole sizes
+  int32_t out_row0, out_col0;
+  int32_t src_row0, src_col0, src_rows, src_cols;
+  View source, out;
+};
+
+/** out[t] = table[ids[t]] (+ positions[t + token0]). An id outside [0, table_rows) fails the
+ * command. */
+struct EmbeddingCommand {
+  Header header;
+  int32_t tokens, channels, table_rows, token0, position_rows;
+  View ids;       ///< i32 [tokens]
+  View table;     ///< f32/f16/bf16 [table_rows, channels]: stride_w = row stride
+  View positions; ///< f32 [position_rows, channels]: stride_w = row stride
+  View out;       ///< f32 [tokens, channels]: stride_w
+};
+
+/** Sinusoidal embedding of one number: half = dim/2, w_i = exp(-ln(max_period) i / (half - shift)),
+ * [sin | cos] or flipped [cos | sin]. */
+struct TimestepCommand {
+  Header header;
+  int32_t dim, flip;
+  float shift, max_period;
+  View t;   ///< f32 [1]
+  View out; ///< f32 [dim]
+};
+
+} // namespace sluice

@@ -1,0 +1,46 @@
+/**
+ * @file
+ * The CPU kernels of one instruction set. The same sources (src/cpu/kernels/) are compiled once per
+ * set with SLUICE_ISA_NAMESPACE naming their namespace; dispatch.cpp picks a table once, at start.
+ * Kernel files use no STL, so that no inline template compiled for a wide set can be linked into
+ * code that runs everywhere.
+ */
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/commands.h"
+
+namespace sluice {
+
+/** Source of one weight to pack; see PackForm in lib/runtime/addon-types.ts. */
+struct PackSource {
+  const void *data;
+  DType dtype;
+  int32_t form;
+  int64_t outputs, inputs, taps;
+  void *destination;
+};
+
+struct Kernels {
+  const char *name; ///< "avx512", "avx2", "generic"
+  /**
+   * Executes one command's share of thread `thread` of `threads`: a static partition, nothing
+   * shared, no allocation. Every thread of the pool calls it; the command is done when all have
+   * returned. Returns a sluice_status;
+   * SLUICE_ABORTED where it saw *stop other than 0 (long commands look between their tiles).
+   */
+  int (*execute)(const Header *command, void *const *bases, const volatile uint8_t *stop,
+                 int32_t thread, int32_t threads);
+  /** Packs thread's share of one weight. */
+  void (*pack)(const PackSource &source, int32_t thread, int32_t threads);
+};
+
+/** The table in use: the widest the machine has, or the one SLUICE_ISA names (an unknown or missing
+ * one: the widest). */
+const Kernels &kernels();
+/** Tables that this machine can run, widest first; count by reference. */
+const Kernels *const *available_kernels(int32_t &count);
+
+} // namespace sluice

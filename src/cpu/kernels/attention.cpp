@@ -1,0 +1,375 @@
+/**
+ * @file
+ * Softmax attention. A unit is a block of queries of one head of one batch item; keys and values
+ * pass block by block, packed as panels in this thread's scratch, and register tiles of queries go
+ * through scores, online softmax and values while they are near. Key blocks begin at fixed places,
+ * so a row's result does not depend on the rows beside it.
+ */
+#include "cpu/kernels/register_tile.hpp"
+
+namespace sluice::SLUICE_ISA_NAMESPACE {
+namespace {
+
+struct Attention {
+  const AttentionCommand &c;
+  const float *q, *k, *v;
+  float *out;
+  float *key_panels;   ///< [block_k / 16][head_dim][16]
+  float *value_panels; ///< [ceil16(head_dim) / 16][block_k][16]
+  float *scores;       ///< kTileRows rows, scores_stride apart
+  float *sums;         ///< [block_q][ceil16(head_dim)]
+  float *queries;      ///< [block_q][head_dim], scaled
+  float *peaks;        ///< [block_q] largest score so far
+  float *weights;      ///< [block_q] sum of exponentials so far
+  int64_t scores_stride;
+  int32_t width; ///< ceil16(head_dim)
+  int32_t tokens, key_tokens, batch;
+
+  Attention(const AttentionCommand &command, Bases bases, int32_t thread);
+};
+
+Attention::Attention(const AttentionCommand &command, Bases bases, int32_t thread) : c(command) {
+  q = address<const float>(c.q, bases);
+  k = address<const float>(c.k, bases);
+  v = address<const float>(c.v, bases);
+  out = address<float>(c.out, bases);
+  width = ceil16(c.head_dim);
+  tokens = c.time ? c.frames : c.rows * c.cols;
+  key_tokens = c.time ? c.key_frames : c.key_rows * c.key_cols;
+  batch = c.time ? c.rows * c.cols : c.frames;
+  float *at = (float *)(address<char>(c.scratch, bases) + (uint64_t)thread * c.scratch_bytes);
+  key_panels = at, at += (int64_t)c.block_k * c.head_dim;
+  value_panels = at, at += (int64_t)c.block_k * width;
+  // Only the scores of one register tile are live. Where the room for a whole block allows it, its
+  // rows are kept off multiples of 4096 bytes.
+  const bool roomy = (int64_t)c.block_q * c.block_k >= (int64_t)kTileRows * (c.block_k + 16);
+  scores = at, scores_stride = c.block_k + (roomy ? 16 : 0), at += (int64_t)c.block_q * c.block_k;
+  sums = at, at += (int64_t)c.block_q * width;
+  queries = at, at += (int64_t)c.block_q * c.head_dim;
+  peaks = at, at += c.block_q;
+  weights = at;
+}
+
+/** The tokens of one batch item and head. */
+template <class T>
+struct Tokens {
+  T *first;
+  int64_t step, line_step;
+  int32_t per_line; ///< 0: all tokens are `step` apart
+
+  T *at(int32_t token) const {
+    if (per_line == 0) return first + token * step;
+    return first + token / per_line * line_step + token % per_line * step;
+  }
+};
+
+template <class T>
+Tokens<T> tokens_of(const Attention &a, T *base, const View &view, int32_t cols, int32_t item,
+                    int32_t head) {
+  T *const channel = base + (int64_t)head * a.c.head_dim;
+  if (a.c.time)
+    return {channel + element(view, 0, item / a.c.cols, item % a.c.cols), view.stride_f, 0, 0};
+  const bool even = view.stride_h == (int64_t)cols * view.stride_w;
+  return {channel + element(view, item, 0, 0), view.stride_w, view.stride_h, even ? 0 : cols};
+}
+
+/** Token rows lie far apart, where the processor does not foresee them. */
+void fetch(const float *p, int32_t n) {
+  for (int32_t i = 0; i < n; i += 16) __builtin_prefetch(p + i);
+}
+
+/**
+ * Query rows, scaled, so that scores need no product. The last store of a row runs over into the
+ * next row, then into `peaks`, both written later: a masked store would stall the loads that follow
+ * it.
+ */
+void pack_queries(const Attention &a, int32_t item, int32_t head, int32_t first, int32_t count) {
+  const int32_t d = a.c.head_dim;
+  const Tokens<const float> tokens = tokens_of(a, a.q, a.c.q, a.c.cols, item, head);
+  const f32x16 scale = splat(a.c.scale);
+  for (int32_t i = 0; i < count; ++i) {
+    const float *from = tokens.at(first + i);
+    float *to = a.queries + (int64_t)i * d;
+    fetch(tokens.at(first + least(i + 8, count - 1)), d);
+    for_lanes(d,
+              [&](int32_t x, int32_t lanes) { store(to + x, load_some(from + x, lanes) * scale); });
+  }
+}
+
+void pack_keys(const Attention &a, int32_t item, int32_t head, int32_t first, int32_t count) {
+  const int32_t d = a.c.head_dim;
+  const Tokens<const float> tokens = tokens_of(a, a.k, a.c.k, a.c.key_cols, item, head);
+  const float *rows[kPanel];
+  for (int32_t panel = 0; panel * kPanel < count; ++panel) {
+    for (int32_t i = 0; i < kPanel; ++i) { // absent keys repeat the last one; softmax masks them
+      rows[i] = tokens.at(first + least(panel * kPanel + i, count - 1));
+      fetch(tokens.at(first + least((panel + 1) * kPanel + i, count - 1)), d);
+    }
+    float *to = a.key_panels + (int64_t)panel * d * kPanel;
+    for_lanes(d, [&](int32_t x, int32_t lanes) {
+      f32x16 block[kPanel];
+      for (int32_t i = 0; i < kPanel; ++i) block[i] = load_some(rows[i] + x, lanes);
+      transpose(block);
+      for (int32_t i = 0; i < lanes; ++i) store(to + (x + i) * kPanel, block[i]);
+    });
+  }
+}
+
+void pack_values(const Attention &a, int32_t item, int32_t head, int32_t first, int32_t count) {
+  const int32_t d = a.c.head_dim;
+  const Tokens<const float> tokens = tokens_of(a, a.v, a.c.v, a.c.key_cols, item, head);
+  const int64_t panel_stride = a.c.block_k;
+  for (int32_t i = 0; i < count; ++i) {
+    const float *from = tokens.at(first + i);
+    float *to = a.value_panels + (int64_t)i * kPanel;
+    fetch(tokens.at(first + least(i + 12, count - 1)), d);
+    for_lanes(d, [&](int32_t x, int32_t lanes) {
+      store(to + x * panel_stride, load_some(from + x, lanes));
+    });
+  }
+}
+
+/**
+ * Scores of one row to exp(score - new peak), zero for keys from `visible` to `count`; returns the
+ * factor that earlier sums of the row take.
+ */
+float soften(float *scores, int32_t visible, int32_t count, float &peak, float &weight) {
+  float factor = 1.0f;
+  if (visible > 0) {
+    f32x16 most = splat(-__builtin_inff());
+    for_lanes(visible, [&](int32_t i, int32_t lanes) {
+      const f32x16 s = load(scores + i);
+      most = max(most, lanes == 16 ? s : keep_lanes(s, lanes, -__builtin_inff()));
+    });
+    const float row_most = reduce_max(most), new_peak = row_most > peak ? row_most : peak;
+    const f32x16 base = splat(new_peak);
+    f32x16 total = zero();
+    for_lanes(visible, [&](int32_t i, int32_t lanes) {
+      f32x16 p = exp(load(scores + i) - base);
+      if (lanes < 16) p = keep_lanes(p, lanes, 0.0f);
+      store(scores + i, p);
+      total = total + p;
+    });
+    if (peak < new_peak) {
+      alignas(64) float lanes[16];
+      store(lanes, exp(splat(peak) - base));
+      factor = lanes[0];
+    }
+    weight = weight * factor + reduce_sum(total);
+    peak = new_peak;
+  }
+  for (int32_t i = ceil16(visible); i < count; i += 16) store(scores + i, zero());
+  return factor;
+}
+
+/** Queries [row, row + rows) of the block against the packed keys [key, key + count). */
+void attend(const Attention &a, int32_t first_query, int32_t row, int32_t rows, int32_t key,
+            int32_t count) {
+  const int32_t d = a.c.head_dim;
+  int32_t visible[kTileRows], seen = 0;
+  for (int32_t i = 0; i < rows; ++i) {
+    const int64_t last = (int64_t)a.c.query0 + first_query + row + i;
+    const int64_t limit = a.c.causal ? last + 1 - key : count;
+    visible[i] = limit < 0 ? 0 : (int32_t)least(limit, (int64_t)count);
+    if (visible[i] > seen) seen = visible[i];
+  }
+  if (seen == 0) return;
+
+  TileJob job;
+  for (int32_t i = 0; i < rows; ++i) job.rows[i] = a.queries + (int64_t)(row + i) * d;
+  job.panels = a.key_panels;
+  job.panel_stride = (int64_t)d * kPanel;
+  job.c = a.scores;
+  job.c_stride = a.scores_stride;
+  job.from_zero = true;
+  multiply_rows<float>(job, straight_walk(d), rows, ceil_div(seen, kPanel));
+
+  for (int32_t i = 0; i < rows; ++i) {
+    float *sums = a.sums + (int64_t)(row + i) * a.width;
+    const float factor = soften(a.scores + i * a.scores_stride, visible[i], seen, a.peaks[row + i],
+                                a.weights[row + i]);
+    if (key > 0 && factor != 1.0f) {
+      const f32x16 f = splat(factor);
+      for (int32_t x = 0; x < a.width; x += 16) store(sums + x, load(sums + x) * f);
+    }
+  }
+
+  for (int32_t i = 0; i < rows; ++i) job.rows[i] = a.scores + i * a.scores_stride;
+  job.panels = a.value_panels;
+  job.panel_stride = (int64_t)a.c.block_k * kPanel;
+  job.c = a.sums + (int64_t)row * a.width;
+  job.c_stride = a.width;
+  job.from_zero = key == 0;
+  multiply_rows<float>(job, straight_walk(seen), rows, a.width / kPanel);
+}
+
+/** A block of queries against all keys, whose panels are packed where `pack`. */
+void attend_block(const Attention &a, int32_t item, int32_t head, int32_t first, int32_t count,
+                  bool pack) {
+  pack_queries(a, item, head, first, count);
+  for (int32_t i = 0; i < count; ++i) a.peaks[i] = -__builtin_inff(), a.weights[i] = 0.0f;
+  const int32_t tiles = ceil_div(count, kTileRows);
+  for (int32_t key = 0; key < a.key_tokens; key += a.c.block_k) {
+    const int32_t keys = least(a.key_tokens - key, a.c.block_k);
+    if (a.c.causal && (int64_t)key > (int64_t)a.c.query0 + first + count - 1) break;
+    if (pack) {
+      pack_keys(a, item, head, key, keys);
+      pack_values(a, item, head, key, keys);
+    }
+    for (int32_t t = 0; t < tiles; ++t) {
+      const int32_t row = part_begin(count, tiles, t);
+      attend(a, first, row, part_begin(count, tiles, t + 1) - row, key, keys);
+    }
+  }
+}
+
+// ------------------------------------------------------------------------------------------------
+// Few keys: scores are kept with a query to a lane, so that softmax needs no sums across lanes, and
+// keys need no transpose.
+
+constexpr int32_t kFewKeys = 128;     // at most
+constexpr int32_t kFewChannels = 160; // of a head, at most
+
+/** Decided by the operation alone, never by the slice: the two ways round differently. */
+bool has_few_keys(const Attention &a) {
+  return a.key_tokens <= least(kFewKeys, a.c.block_k) && a.c.head_dim <= kFewChannels;
+}
+
+void copy_keys(const Attention &a, int32_t item, int32_t head) {
+  const int32_t d = a.c.head_dim;
+  const Tokens<const float> tokens = tokens_of(a, a.k, a.c.k, a.c.key_cols, item, head);
+  for (int32_t i = 0; i < a.key_tokens;
+       ++i) { // a row's last store may run over into the next row, then into value_panels
+    const float *from = tokens.at(i);
+    float *to = a.key_panels + (int64_t)i * d;
+    fetch(tokens.at(least(i + 12, a.key_tokens - 1)), d);
+    for_lanes(d, [&](int32_t x, int32_t lanes) { store(to + x, load_some(from + x, lanes)); });
+  }
+}
+
+/** Softmax over the rows of scores [keys][16 queries]; returns the sums of the exponentials. */
+f32x16 soften_lanes(float *scores, int32_t keys) {
+  f32x16 peak = load(scores);
+  for (int32_t i = 1; i < keys; ++i) peak = max(load(scores + 16 * i), peak);
+  f32x16 total = zero();
+  for (int32_t i = 0; i < keys; ++i) {
+    const f32x16 p = exp(load(scores + 16 * i) - peak);
+    store(scores + 16 * i, p);
+    total = total + p;
+  }
+  return total;
+}
+
+/** Queries [row, row + rows) of the block, at most 16, against all keys. */
+void attend_few(const Attention &a, int32_t item, int32_t head, int32_t first_query, int32_t row,
+                int32_t rows) {
+  const int32_t d = a.c.head_dim, keys = a.key_tokens;
+  alignas(64) float queries[kFewChannels * kPanel], scores[kFewKeys * kPanel];
+  const Tokens<const float> tokens = tokens_of(a, a.q, a.c.q, a.c.cols, item, head);
+  const f32x16 scale = splat(a.c.scale);
+  const float *from[kPanel];
+  for (int32_t i = 0; i < kPanel; ++i) from[i] = tokens.at(first_query + row + least(i, rows - 1));
+  for_lanes(d, [&](int32_t x, int32_t lanes) {
+    f32x16 block[kPanel];
+    for (int32_t i = 0; i < kPanel; ++i) block[i] = load_some(from[i] + x, lanes) * scale;
+    transpose(block);
+    for (int32_t i = 0; i < lanes; ++i) store(queries + (x + i) * kPanel, block[i]);
+  });
+
+  TileJob job;
+  job.panels = queries;
+  job.panel_stride = 0;
+  job.c_stride = kPanel;
+  job.from_zero = true;
+  const int32_t tiles = ceil_div(keys, kTileRows);
+  for (int32_t t = 0; t < tiles; ++t) {
+    const int32_t key = part_begin(keys, tiles, t), end = part_begin(keys, tiles, t + 1);
+    for (int32_t i = key; i < end; ++i) job.rows[i - key] = a.key_panels + (int64_t)i * d;
+    job.c = scores + key * kPanel;
+    multiply_rows<float>(job, straight_walk(d), end - key, 1);
+  }
+  if (a.c.causal) {
+    alignas(64) static constexpr float kLane[16] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                                    8, 9, 10, 11, 12, 13, 14, 15};
+    const int32_t seen_by_first = a.c.query0 + first_query + row; // the last key that lane 0 sees
+    for (int32_t i = seen_by_first + 1; i < keys; ++i) {
+      float *s = scores + i * kPanel;
+      store(s, select_less(load(kLane), splat((float)(i - seen_by_first)), splat(-__builtin_inff()),
+                           load(s)));
+    }
+  }
+  store_lanes(a.weights + row, soften_lanes(scores, keys), rows);
+
+  // Blocks of 16 keys are transposed in place, which leaves each query's row in runs of 16 floats.
+  for (int32_t key = 0; key < keys; key += kPanel) {
+    f32x16 block[kPanel];
+    for (int32_t i = 0; i < kPanel; ++i)
+      block[i] = load(scores + least(key + i, keys - 1) * kPanel);
+    transpose(block);
+    for (int32_t i = 0; i < kPanel; ++i) store(scores + (key + i) * kPanel, block[i]);
+  }
+  Walk walk = {kPanel, kPanel * kPanel, kFewKeys, 0, 0, 0, 0, keys};
+  job.panels = a.value_panels;
+  job.panel_stride = (int64_t)a.c.block_k * kPanel;
+  job.c_stride = a.width;
+  const int32_t row_tiles = ceil_div(rows, kTileRows);
+  for (int32_t t = 0; t < row_tiles; ++t) {
+    const int32_t begin = part_begin(rows, row_tiles, t), end = part_begin(rows, row_tiles, t + 1);
+    for (int32_t i = begin; i < end; ++i) job.rows[i - begin] = scores + i * kPanel;
+    job.c = a.sums + (int64_t)(row + begin) * a.width;
+    multiply_rows<float>(job, walk, end - begin, a.width / kPanel);
+  }
+}
+
+// ------------------------------------------------------------------------------------------------
+
+void write_out(const Attention &a, int32_t item, int32_t head, int32_t first, int32_t count) {
+  const int32_t d = a.c.head_dim;
+  const Tokens<float> tokens = tokens_of(a, a.out, a.c.out, a.c.cols, item, head);
+  for (int32_t i = 0; i < count; ++i) {
+    float *to = tokens.at(first + i);
+    const float *sums = a.sums + (int64_t)i * a.width;
+    const f32x16 inverse = splat(1.0f / a.weights[i]);
+    // A masked key may turn the sign of a zero sum, depending on the rows beside: adding +0 makes
+    // both the same.
+    for_lanes(d, [&](int32_t x, int32_t lanes) {
+      store_some(to + x, fma(load(sums + x), inverse, zero()), lanes);
+    });
+  }
+}
+
+} // namespace
+
+int run_attention(const AttentionCommand &c, Bases bases, int32_t thread, int32_t threads) {
+  const Attention a(c, bases, thread);
+  const int32_t blocks = ceil_div(a.tokens, c.block_q);
+  const int64_t heads = (int64_t)a.batch * c.heads;
+  const bool few = has_few_keys(a);
+  const Share share = share_of(heads * blocks, thread, threads);
+  int64_t packed = -1; // the (item, head) whose only key block is in scratch
+  for (int64_t unit = share.begin; unit < share.end; ++unit) {
+    if (*bases.stop) return SLUICE_ABORTED;
+    const int64_t item_head = unit / blocks;
+    const int32_t block = (int32_t)(unit % blocks);
+    const int32_t item = (int32_t)(item_head / c.heads), head = (int32_t)(item_head % c.heads);
+    const int32_t first = part_begin(a.tokens, blocks, block);
+    const int32_t count = part_begin(a.tokens, blocks, block + 1) - first;
+    if (few) {
+      if (packed != item_head) {
+        copy_keys(a, item, head);
+        pack_values(a, item, head, 0, a.key_tokens);
+        packed = item_head;
+      }
+      for (int32_t row = 0; row < count; row += kPanel) {
+        attend_few(a, item, head, first, row, least(count - row, kPanel));
+      }
+    } else {
+      attend_block(a, item, head, first, count, packed != item_head || a.key_tokens > c.block_k);
+      packed = item_head;
+    }
+    write_out(a, item, head, first, count);
+  }
+  return SLUICE_OK;
+}
+
+} // namespace sluice::SLUICE_ISA_NAMESPACE

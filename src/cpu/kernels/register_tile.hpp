@@ -1,0 +1,138 @@
+/**
+ * @file
+ * The one inner loop behind convolution, linear and attention: a few rows times a few panels of 16
+ * columns, held in registers.
+ *
+ *   c[i][16 j + lane] = (from_zero ? 0 : c[i][16 j + lane]) + sum_k rows[i][offset(k)] *
+ * panels[j][k][lane]
+ *
+ * k ascending, one fused multiply-add each, so a result does not depend on the rows and panels that
+ * share its tile, nor on where the caller cuts K.
+ */
+#pragma once
+
+#include "cpu/kernels/support.hpp"
+
+namespace sluice::SLUICE_ISA_NAMESPACE {
+
+/**
+ * A range of K as runs of contiguous floats of a row: runs of `length`, `runs_per_line` of them
+ * `run_stride` apart, lines `line_stride` apart. The range starts at (line, run, position) and has
+ * `count` elements.
+ */
+struct Walk {
+  int64_t length, run_stride, runs_per_line, line_stride;
+  int64_t line, run, position, count;
+};
+
+inline Walk straight_walk(int64_t count) { return {count, 0, 1, 0, 0, 0, 0, count}; }
+
+inline void start_walk(Walk &walk, int64_t k, int64_t count) {
+  const int64_t run = k / walk.length;
+  walk.position = k % walk.length;
+  walk.line = run / walk.runs_per_line;
+  walk.run = run % walk.runs_per_line;
+  walk.count = count;
+}
+
+struct TileJob {
+  const float *rows[kTileRows];
+  const void *panels;   ///< at the first k of the range
+  int64_t panel_stride; ///< elements
+  float *c;
+  int64_t c_stride;
+  bool from_zero;
+};
+
+using TileKernel = void (*)(const TileJob &, const Walk &);
+
+template <int MR, int NV, class W>
+void tile_kernel(const TileJob &job, const Walk &walk) {
+  f32x16 acc[MR][NV];
+  const float *rows[MR];
+  const int64_t c_stride = job.c_stride;
+#pragma GCC unroll 8
+  for (int i = 0; i < MR; ++i) {
+    rows[i] = job.rows[i];
+#pragma GCC unroll 3
+    for (int j = 0; j < NV; ++j)
+      acc[i][j] = job.from_zero ? zero() : load(job.c + i * c_stride + 16 * j);
+  }
+  const W *panels = (const W *)job.panels;
+  const int64_t panel_stride = job.panel_stride;
+  int64_t line = walk.line, run = walk.run, position = walk.position, left = walk.count;
+  while (left > 0) {
+    const int64_t n = least(walk.length - position, left);
+    const int64_t first = line * walk.line_stride + run * walk.run_stride + position;
+    const int64_t last = first + n;
+#pragma GCC unroll 2
+    for (int64_t k = first; k < last; ++k) {
+      f32x16 w[NV];
+#pragma GCC unroll 3
+      for (int j = 0; j < NV; ++j) w[j] = load(panels + j * panel_stride);
+#pragma GCC unroll 8
+      for (int i = 0; i < MR; ++i) {
+        const f32x16 a = splat(rows[i][k]);
+#pragma GCC unroll 3
+        for (int j = 0; j < NV; ++j) acc[i][j] = fma(a, w[j], acc[i][j]);
+      }
+      panels += kPanel;
+    }
+    left -= n;
+    position = 0;
+    if (++run == walk.runs_per_line) run = 0, ++line;
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 3
+    for (int j = 0; j < NV; ++j) store(job.c + i * c_stride + 16 * j, acc[i][j]);
+  }
+}
+
+template <class W>
+inline TileKernel tile_kernel_for(int32_t rows, int32_t panels);
+
+#define SLUICE_TILE(mr, nv) \
+  if (rows == mr && panels == nv) return tile_kernel<mr, nv, W>;
+#if defined(__AVX512F__)
+#define SLUICE_TILES(mr) SLUICE_TILE(mr, 1) SLUICE_TILE(mr, 2) SLUICE_TILE(mr, 3)
+#else
+#define SLUICE_TILES(mr) SLUICE_TILE(mr, 1)
+#endif
+template <class W>
+inline TileKernel tile_kernel_for(int32_t rows, int32_t panels) {
+  SLUICE_TILES(1)
+  SLUICE_TILES(2)
+  if constexpr (kTileRows >= 4) {
+    SLUICE_TILES(3)
+    SLUICE_TILES(4)
+  }
+  if constexpr (kTileRows >= 6) {
+    SLUICE_TILES(5)
+    SLUICE_TILES(6)
+  }
+  if constexpr (kTileRows >= 8) {
+    SLUICE_TILES(7)
+    SLUICE_TILES(8)
+  }
+  return nullptr;
+}
+#undef SLUICE_TILES
+#undef SLUICE_TILE
+
+/** `rows` rows (at most kTileRows, set in job) times `panels` panels, in register tiles of panels
+ * of nearly equal width. */
+template <class W>
+inline void multiply_rows(TileJob job, const Walk &walk, int32_t rows, int32_t panels) {
+  const int32_t parts = ceil_div(panels, kTilePanels);
+  const W *first = (const W *)job.panels;
+  float *c = job.c;
+  for (int32_t i = 0; i < parts; ++i) {
+    const int32_t begin = part_begin(panels, parts, i), end = part_begin(panels, parts, i + 1);
+    job.panels = first + begin * job.panel_stride;
+    job.c = c + 16 * begin;
+    tile_kernel_for<W>(rows, end - begin)(job, walk);
+  }
+}
+
+} // namespace sluice::SLUICE_ISA_NAMESPACE

@@ -1,0 +1,117 @@
+/**
+ * @file
+ * Sixteen float32 lanes, whatever the instruction set: one register of AVX-512, two of AVX2, four
+ * of what is left. A value computed in a lane never depends on its place or its neighbours, so
+ * results do not change with how work is cut.
+ */
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__AVX2__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized" // gcc 12's own headers
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#endif
+
+#include "core/commands.h"
+
+#ifndef SLUICE_ISA_NAMESPACE
+#error "compile with -DSLUICE_ISA_NAMESPACE=avx512|avx2|generic"
+#endif
+
+namespace sluice::SLUICE_ISA_NAMESPACE {
+
+/** Storage types of two bytes. */
+struct f16 {
+  uint16_t bits;
+};
+struct bf16 {
+  uint16_t bits;
+};
+
+#if defined(__AVX512F__)
+#include "cpu/kernels/simd_avx512.hpp"
+#elif defined(__AVX2__)
+#include "cpu/kernels/simd_avx2.hpp"
+#else
+#include "cpu/kernels/simd_generic.hpp"
+#endif
+
+inline f32x16 zero() { return splat(0.0f); }
+
+template <class T>
+inline f32x16 load_lanes(const T *p, int32_t lanes) {
+  T t[16] = {};
+  for (int32_t i = 0; i < lanes; ++i) t[i] = p[i];
+  return load(t);
+}
+template <class T>
+inline void store_lanes(T *p, f32x16 a, int32_t lanes) {
+  T t[16];
+  store(t, a);
+  for (int32_t i = 0; i < lanes; ++i) p[i] = t[i];
+}
+
+/** e^x within 2 units in the last place; 0 below -87.33 (subnormals are flushed), e^88.37
+ * above 88.37, NaN stays. */
+inline f32x16 exp(f32x16 x) {
+  const f32x16 lowest = splat(-87.33f);
+  const f32x16 y = min(splat(88.37f), max(lowest, x));
+  const f32x16 n = round(y * splat(1.44269504f));
+  f32x16 r = fnma(n, splat(0.693145752f),
+                  y); // ln 2 in two parts; the first has 15 bits, so n times it is exact
+  r = fnma(n, splat(1.42860677e-6f), r);
+  f32x16 p = splat(1.0f / 720);
+  p = fma(p, r, splat(1.0f / 120));
+  p = fma(p, r, splat(1.0f / 24));
+  p = fma(p, r, splat(1.0f / 6));
+  p = fma(p, r, splat(0.5f));
+  p = fma(p, r, splat(1.0f));
+  p = fma(p, r, splat(1.0f));
+  return select_less(x, lowest, zero(), p * pow2(n));
+}
+
+inline f32x16 sigmoid(f32x16 x) { return splat(1.0f) / (splat(1.0f) + exp(zero() - x)); }
+
+/** erf(x), absolute error below 5e-7: Abramowitz and Stegun 7.1.26. */
+inline f32x16 erf(f32x16 x) {
+  const f32x16 a = abs(x), one = splat(1.0f);
+  const f32x16 t = one / fma(a, splat(0.3275911f), one);
+  f32x16 p = splat(1.061405429f);
+  p = fma(p, t, splat(-1.453152027f));
+  p = fma(p, t, splat(1.421413741f));
+  p = fma(p, t, splat(-0.284496736f));
+  p = fma(p, t, splat(0.254829592f));
+  return copy_sign(fnma(p * t, exp(zero() - a * a), one), x);
+}
+
+inline f32x16 gelu(f32x16 x) {
+  const f32x16 half = x * splat(0.5f);
+  return fma(half, erf(x * splat(0.707106781f)), half);
+}
+
+/** Activation of one value for all but geglu. */
+inline f32x16 activate(f32x16 x, Act act) {
+  switch (act) {
+    case Act::silu:
+      return x * sigmoid(x);
+    case Act::gelu:
+      return gelu(x);
+    case Act::quick_gelu:
+      return x * sigmoid(x * splat(1.702f));
+    case Act::sigmoid:
+      return sigmoid(x);
+    case Act::gelu_tanh: { // 0.5 (1 + tanh u) = sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3)
+      const f32x16 cubic = fma(x * x, splat(0.044715f), splat(1.0f));
+      return x * sigmoid(x * cubic * splat(1.595769122f));
+    }
+    default:
+      return x;
+  }
+}
+
+} // namespace sluice::SLUICE_ISA_NAMESPACE

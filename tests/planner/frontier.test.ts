@@ -1,0 +1,97 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { BudgetError } from '../../lib/errors.js'
+import {
+  frontierOf,
+  type PlanUnder,
+  stageFrontier,
+  undominated,
+} from '../../lib/planner/frontier.js'
+import { planStage } from '../../lib/planner/plan.js'
+import type { Program } from '../../lib/program/graph.js'
+import { frontierChart } from '../../lib/report/frontier.js'
+import { decoderLike, randomProgram } from '../support/random-program.js'
+
+function planner(name: string, program: Program): PlanUnder {
+  return budget =>
+    planStage(
+      { name, state: {}, programs: { main: program }, runs: { main: 3 } },
+      { target: { backend: 'cpu', threads: 2 }, weightDtype: () => 'f16', budget },
+    )
+}
+
+function least(plan: PlanUnder): number {
+  try {
+    return plan(0).peakBytes
+  } catch (error) {
+    assert.instance(error, BudgetError)
+    return (error as BudgetError).needed
+  }
+}
+
+const programs = [randomProgram(2), randomProgram(31), randomProgram(57), decoderLike(16, 6, 48)]
+
+test('a frontier runs from the least memory to the fastest, each point better in one way', () => {
+  for (const [i, program] of programs.entries()) {
+    const plan = planner(`${i}`, program)
+    const points = stageFrontier(plan)
+    const free = plan()
+    assert.ok(points[0]!.peakBytes <= least(plan))
+    assert.ok(points[points.length - 1]!.peakBytes <= free.peakBytes)
+    assert.ok(points[points.length - 1]!.seconds <= 3 * free.programs.main!.work.seconds)
+    for (let p = 1; p < points.length; p++) {
+      assert.ok(points[p]!.peakBytes > points[p - 1]!.peakBytes)
+      assert.ok(points[p]!.seconds < points[p - 1]!.seconds)
+    }
+  }
+})
+
+test('every peak is enough as a budget', () => {
+  for (const program of programs) {
+    const plan = planner('stage', program)
+    for (const { peakBytes } of stageFrontier(plan, 6))
+      assert.ok(plan(peakBytes).peakBytes <= peakBytes)
+  }
+})
+
+test('a frontier is the same twice', () => {
+  const stages = programs.map((program, i) => planner(`${i}`, program))
+  assert.equal(frontierOf(stages), frontierOf(stages))
+})
+
+test('stages share one budget: the largest peak, and the sum of their times', () => {
+  const stages = programs.map((program, i) => planner(`${i}`, program))
+  const { points, cost } = frontierOf(stages)
+  assert.is(cost, 'built in: roofline')
+  assert.is(points[0]!.stages.length, stages.length)
+  for (const point of points) {
+    assert.is(point.peakBytes, Math.max(...point.stages.map(({ peakBytes }) => peakBytes)))
+    const sum = point.stages.reduce((total, { seconds }) => total + seconds, 0)
+    assert.ok(Math.abs(point.seconds - sum) < 1e-12)
+    assert.is(point.slices, Math.max(...point.stages.map(({ slices }) => slices)))
+  }
+  assert.equal(undominated(points), points)
+  const needed = Math.max(...stages.map(plan => stageFrontier(plan)[0]!.peakBytes))
+  assert.is(points[0]!.peakBytes, needed)
+})
+
+test('what another beats is dropped', () => {
+  const point = (peakBytes: number, seconds: number) => ({ peakBytes, seconds })
+  const all = [point(4, 1), point(2, 3), point(3, 3), point(2, 4), point(5, 1), point(1, 9)]
+  assert.equal(undominated(all), [point(1, 9), point(2, 3), point(4, 1)])
+  assert.equal(undominated([]), [])
+})
+
+test('the chart marks every point and loads nothing', () => {
+  const frontier = frontierOf(programs.map((program, i) => planner(`<${i}>`, program)))
+  const svg = frontierChart(frontier, 'a & b')
+  assert.is(svg.match(/<circle/g)!.length, frontier.points.length)
+  assert.is(svg.match(/<title>/g)!.length, frontier.points.length)
+  assert.match(svg, 'a &#38; b')
+  assert.not.match(svg, /NaN|Infinity|undefined/)
+  assert.not.match(svg, /https?:(?!\/\/www\.w3\.org\/2000\/svg)|url\(|href/)
+  const one = { ...frontier, points: frontier.points.slice(0, 1) }
+  assert.not.match(frontierChart(one, 'one'), /NaN|Infinity/)
+})
+
+test.run()
