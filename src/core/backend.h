@@ -68,8 +68,8 @@ typedef struct sluice_backend {
   int (*queue_create)(int32_t device, int32_t threads, sluice_queue **out, char *error,
                       size_t capacity);
   void (*queue_destroy)(sluice_queue *queue);
-/* stop: becomes other than 0 when the run is aborted; a long command may then end early with
-     SLUICE_ABORTED. */
+  /* stop: becomes other than 0 when the run is aborted; a long command may then end early with
+       SLUICE_ABORTED. */
   int (*submit)(sluice_queue *queue, const int32_t *command, void *const *bases,
                 const volatile uint8_t *stop, char *error, size_t capacity);
   int (*finish)(sluice_queue *queue, char *error, size_t capacity);
