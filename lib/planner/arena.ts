@@ -1,4 +1,5 @@
-import { problemOf } from './arena/problem.js'
+import { packInLayers } from './arena/layers.js'
+import { type Problem, problemOf } from './arena/problem.js'
 import { solve } from './arena/solve.js'
 import { alignment } from './storage.js'
 
@@ -18,25 +19,41 @@ export interface Packing {
 
 /**
  * Aligned offsets for a plan's buffers such that no two that are alive together overlap, in
- * `lowerBound` bytes, a thousandth more, or the fewest found: greedy orders, then a search of
- * `nodes`. Deterministic.
+ * `lowerBound` bytes, a thousandth more, or the fewest found: greedy orders, then layers, then a
+ * search of `nodes`. Deterministic.
  */
 export function packBuffers(
   buffers: readonly Placeable[],
   lowerBound: number,
   nodes = searchNodes,
 ): Packing {
-  const problem = problemOf(
-    buffers.map(({ bytes, start, end }) => ({ size: bytes, lower: start, upper: end, alignment })),
-    'plan',
-  )
-  const solution = solve(problem, Math.floor((lowerBound / problem.unit) * closeEnough), nodes)
+  const problem = planProblem(buffers)
+  const goal = Math.floor((lowerBound / problem.unit) * closeEnough)
+  let solution = solve(problem, goal, 0)
+  if (solution.height > goal) {
+    const layered = packInLayers(problem, goal, large => {
+      const part = planProblem(large.map(i => buffers[i]!))
+      return solve(part, part.lowerBound, nodes).offsets
+    })
+    if (layered && layered.height < solution.height) solution = { ...solution, ...layered }
+  }
+  if (solution.height > goal) {
+    const searched = solve(problem, goal, nodes)
+    if (searched.height < solution.height) solution = searched
+  }
   const offsets = Array.from(solution.offsets, units => units * problem.unit)
   const bytes = buffers.reduce(
     (top, buffer, i) => (buffer.bytes > 0 ? Math.max(top, offsets[i]! + buffer.bytes) : top),
     0,
   )
   return { offsets, bytes }
+}
+
+function planProblem(buffers: readonly Placeable[]): Problem {
+  return problemOf(
+    buffers.map(({ bytes, start, end }) => ({ size: bytes, lower: start, upper: end, alignment })),
+    'plan',
+  )
 }
 
 const closeEnough = 1.001

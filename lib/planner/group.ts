@@ -38,14 +38,15 @@ export const sliceAxes = [0, 1] as const
  * the group; any other must be whole.
  */
 export function readsAligned(node: Node, input: number, axis: number): boolean {
-  const known = alignments.get(node) ?? new Map<number, boolean>()
-  alignments.set(node, known)
+  const known = alignments.get(node.output) ?? new Map<number, boolean>()
+  alignments.set(node.output, known)
   const key = input * 4 + axis
   if (!known.has(key)) known.set(key, probeAlignment(node, input, axis))
   return known.get(key)!
 }
 
-const alignments = new WeakMap<Node, Map<number, boolean>>()
+/** By output: a node copied with other operands of the same shapes reads as it did. */
+const alignments = new WeakMap<Tensor, Map<number, boolean>>()
 
 function probeAlignment(node: Node, input: number, axis: number): boolean {
   const tensor = node.inputs[input]!.tensor

@@ -4,15 +4,13 @@ import type { Target } from '../program/op.js'
 import { type DType, tensorBytes } from '../program/tensor.js'
 import { verifyProgram } from '../program/verify.js'
 import { formatBytes } from '../units.js'
-import { type Fit, fitBands, fitBudget, fitPartition, fitSlices } from './budget.js'
+import { type Fit, fitSlices } from './budget.js'
 import { CommandCosts, type CostModel, roofline, type Work } from './cost.js'
 import { expandNorms } from './expand.js'
 import { fuse } from './fuse.js'
 import { formGroups, type Group, type Slicing, sliceCounts } from './group.js'
 import { narrowActivations } from './narrow.js'
-import { advanceLastReaders, gatherSmallWork } from './order.js'
-import { Partitioner } from './partition.js'
-import { recomputable, recompute } from './recompute.js'
+import { type Arrangement, ProgramSearch } from './search.js'
 import { aligned, assignStorage, type Buffer, nodesByTime, type Storage } from './storage.js'
 import { layoutWeights, type WeightLayout } from './weights.js'
 
@@ -160,10 +158,7 @@ function prepare(program: Program): Program {
   return prepared
 }
 
-/**
- * Slices first: the fewest that fit. Where even the most do not, tensors that wait long are made again when they are read, one more at
- * a time, cheapest first; then bands.
- */
+/** The plan of one program: chosen slices, all whole where nothing is limited, or what the search finds. */
 function planProgram(
   name: string,
   traced: Program,
@@ -174,36 +169,19 @@ function planProgram(
 ): ProgramPlan {
   const { slices, target } = options
   const costs = new CommandCosts(options.cost ?? roofline(target), options.weightDtype)
-  const finish = (of: Program, storage: Storage, fit: Fit) =>
-    describe(name, traced, of, runs, storage, fit, costs)
-  const storageOf = (of: Program) => assignStorage(of, formGroups(of), target)
-  const storage = storageOf(program)
-  if (slices !== undefined) return finish(program, storage, fitSlices(storage, slices))
-  let best = finish(program, storage, fitBudget(storage, allowed))
-  if (best.bytes <= allowed) return best
-  const candidates = recomputable(program, options.recompute ?? 0.02)
-  for (let count = 1; count <= candidates.length; count++) {
-    const again = recompute(program, candidates.slice(0, count))
-    const next = finish(again, storageOf(again), fitBudget(storageOf(again), allowed))
-    if (next.bytes < best.bytes) best = next
-    if (best.bytes <= allowed) return best
+  const finish = ({ program, storage, fit }: Arrangement) =>
+    describe(name, traced, program, runs, storage, fit, costs)
+  if (slices !== undefined) {
+    const storage = assignStorage(program, formGroups(program), target)
+    return finish({ program, storage, fit: fitSlices(storage, slices) })
   }
-  const gathered = gatherSmallWork(best.program)
-  const partitioner = new Partitioner(gathered, target, costs)
-  const searched = fitPartition(
-    partitioner,
-    groups => assignStorage(gathered, groups, target),
-    allowed,
-  )
-  if (searched.fit.packing.bytes < best.bytes)
-    best = finish(gathered, searched.storage, searched.fit)
-  if (best.bytes <= allowed) return best
-  const early = advanceLastReaders(best.program)
-  const banded = fitBands(storageOf(early), allowed)
-  return banded && banded.packing.bytes < best.bytes
-    ? finish(early, storageOf(early), banded)
-    : best
+  const search = new ProgramSearch(program, target, costs, options.recompute ?? recomputeShare)
+  const whole = finish(search.whole())
+  return whole.bytes <= allowed ? whole : finish(search.within(allowed))
 }
+
+/** Operations that may be spent on making tensors again, as a share of a program's. */
+const recomputeShare = 0.02
 
 function describe(
   name: string,

@@ -181,7 +181,11 @@ export function storageOf(groups: readonly Group[], target: Target, around: Surr
       if (candidates.length !== 1) continue
       const tensor = candidates[0]!.tensor
       const entry = owner.get(tensor)
-      if (!entry || entry.home.group !== home.group || entry.home.inner !== home.inner) continue
+      if (!entry) continue
+      // A sub-feature that ends as a whole tensor (a shortcut under its residual) lies in that tensor's slice from the start.
+      const promoted = !home.group && entry.home.group === group
+      if (!promoted && (entry.home.group !== home.group || entry.home.inner !== home.inner))
+        continue
       if (tensor.dtype !== node.output.dtype || !sameShape(tensor.shape, node.output.shape))
         continue
       if (
@@ -199,6 +203,7 @@ export function storageOf(groups: readonly Group[], target: Target, around: Surr
       const nearest = inner === undefined ? [] : near.filter(reader => innerOf(reader) === inner)
       if (!nearest.every(reader => readsOwnSlice(reader, tensor, group.inner[inner!]!.axis)))
         continue
+      if (promoted) entry.home = {}
       return entry
     }
     return undefined
