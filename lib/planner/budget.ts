@@ -1,4 +1,4 @@
-import { type Packing, packBuffers } from './arena.js'
+import { type Packing, type Placeable, packBuffers } from './arena.js'
 import { type Group, type Slicing, unsliced } from './group.js'
 import { GroupMemory, ScratchTable } from './group-memory.js'
 import { allBuffers, type Buffer, peakOf, type Storage } from './storage.js'
@@ -107,8 +107,19 @@ export function arrange(storage: Storage, slicings: Slicing[]): Fit {
   return {
     slicings,
     buffers,
-    packing: packBuffers(buffers, peak.bytes),
+    packing: packBuffers(placeables(buffers), peak.bytes),
     lowerBound: peak.bytes,
     time: peak.step,
   }
+}
+
+/** What packing needs of buffers. */
+export function placeables(buffers: readonly Buffer[]): Placeable[] {
+  const at = new Map(
+    buffers.filter(({ kind }) => kind === 'whole').map(({ id, tensors }) => [tensors[0]!, id]),
+  )
+  return buffers.map(({ bytes, start, end, tied }) => {
+    const to = tied && at.get(tied.to)
+    return { bytes, start, end, ...(to !== undefined && { tied: { to, end: tied!.end } }) }
+  })
 }

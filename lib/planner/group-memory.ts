@@ -1,7 +1,7 @@
 import { opSpec, type Target } from '../program/op.js'
 import { type Tensor, tensorBytes } from '../program/tensor.js'
 import { type AxisRange, type Group, restrict, type Slicing, unsliced } from './group.js'
-import { aligned, type Storage } from './storage.js'
+import { aligned, hides, type Storage } from './storage.js'
 
 /** What a group holds while it runs: its largest step outside of inner groups, and the largest of each inner group. */
 export interface GroupPeaks {
@@ -26,6 +26,8 @@ export class GroupMemory {
   /** Extents along the group's axis and the inner one of what `bytes` counts; 0 where it has no such axis. */
   private readonly outerOf: Float64Array
   private readonly innerOf: Float64Array
+  /** 1: lies in the memory of another, where the group is sliced. */
+  private readonly hidden: Uint8Array
   private readonly live: Float64Array
 
   constructor(
@@ -45,12 +47,16 @@ export class GroupMemory {
     this.bytes = new Float64Array(count)
     this.outerOf = new Float64Array(count)
     this.innerOf = new Float64Array(count)
+    this.hidden = new Uint8Array(count)
     this.live = new Float64Array(this.steps + 1)
-    entries.forEach(({ tensors, home, first, last }, i) => {
+    entries.forEach((entry, i) => {
+      const { tensors, home, first, last } = entry
       const { shape } = tensors[0]!
       this.from[i] = Math.max(first - begin, 0)
       this.to[i] = Math.min(last + 1 - begin, this.steps)
       this.bytes[i] = tensorBytes(tensors[0]!)
+      // Of two that lie over each other, the larger counts where slices make both live all through the group.
+      if (entry.tied && entries.includes(entry.tied) && hides(entry.tied, entry)) this.hidden[i] = 1
       if (!home.group) return
       this.home[i] = home.inner === undefined ? 1 : 2 + home.inner
       this.outerOf[i] = (group.axis === undefined ? 0 : shape[group.axis]) ?? 0
@@ -71,6 +77,7 @@ export class GroupMemory {
       let bytes = this.bytes[i]!
       if (home === 0) {
         if (sliced) {
+          if (this.hidden[i] === 1) continue
           from = 0
           to = steps
         }
@@ -115,7 +122,6 @@ export class GroupMemory {
   /** Fewest bytes of any slicing (whole, or as fine as it goes), and the step of the group that needs them. */
   least(): { bytes: number; step: number } {
     const whole = this.peaks(unsliced(this.group))
-    if (this.group.axis === undefined) return whole
     const around = this.peaks({ chunk: 1, inner: unsliced(this.group).inner })
     if (this.group.inner.length === 0) return around.bytes < whole.bytes ? around : whole
     const inside = this.peaks({ chunk: 1, inner: this.group.inner.map(() => 1) })

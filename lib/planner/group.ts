@@ -136,10 +136,10 @@ export function formGroups(program: Program): Group[] {
   return closed.map((nodes, id) => makeGroup(id, nodes, axes[id]))
 }
 
-/** A group of nodes along an axis, with its inner groups. */
+/** A group of nodes along an axis, or that runs once, with its inner groups along rows. */
 export function makeGroup(id: number, nodes: readonly Node[], axis: number | undefined): Group {
   const extent = axis === undefined ? 1 : nodes[0]!.output.shape[axis]!
-  return { id, nodes, axis, extent, inner: axis === 0 ? innerGroups(nodes, 1) : [] }
+  return { id, nodes, axis, extent, inner: axis === 1 ? [] : innerGroups(nodes, 1) }
 }
 
 /** Runs of ops inside a group that can be sliced along `axis` too: feed-forwards and projections along the rows of a frame. */

@@ -4,7 +4,7 @@ import { type Tensor, tensorBytes } from '../program/tensor.js'
 import type { CommandCosts } from './cost.js'
 import { type Group, makeGroup, OpenGroup, type Slicing, unsliced } from './group.js'
 import { GroupMemory, ScratchTable } from './group-memory.js'
-import { aligned, boundOf, type Surroundings, storageOf } from './storage.js'
+import { aligned, boundOf, type Overlays, type Surroundings, storageOf } from './storage.js'
 
 /** Nodes [first, end) of the order that can be one group. */
 interface Segment {
@@ -25,6 +25,9 @@ interface Segment {
 export interface Bottleneck {
   readonly bytes: number
   readonly step: number
+  /** The group that it is a step of: nodes [first, end) of the order. */
+  readonly first: number
+  readonly end: number
 }
 
 /** Memories of segments that partitioners of variants of one program share, by their ends. */
@@ -70,6 +73,7 @@ export class Partitioner {
     private readonly scratch = new ScratchTable(target),
     private readonly shared: SharedMemories = new Map(),
     private readonly changed: ReadonlySet<Tensor> = new Set(),
+    private readonly overlays: Overlays = new Map(),
   ) {
     this.order = program.nodes
     this.bound = boundOf(program)
@@ -125,6 +129,34 @@ export class Partitioner {
     return this.narrowest
   }
 
+  /**
+   * Pairs at a bottleneck of which one could lie over the other: a whole tensor that its group writes frame by frame, and one that the
+   * group is the last to read, before. Largest first.
+   */
+  overlaysAt({ first, end }: Bottleneck): { above: Tensor; below: Tensor }[] {
+    const used = new Set<Tensor>([...this.overlays].flat())
+    const featured = (tensor: Tensor) =>
+      tensor.shape.length === 4 &&
+      tensor.shape[0]! > 1 &&
+      !this.bound.has(tensor) &&
+      !used.has(tensor)
+    const found: { above: Tensor; below: Tensor; bytes: number }[] = []
+    for (let step = first; step < end; step++) {
+      const above = this.order[step]!.output
+      if (!featured(above) || this.lastRead(above) < end) continue
+      for (const [below, written] of this.written) {
+        if (written >= first) break
+        const last = this.lastRead(below)
+        if (last < first || last >= step || !featured(below)) continue
+        if (below.shape[0] !== above.shape[0]) continue
+        found.push({ above, below, bytes: Math.min(tensorBytes(above), tensorBytes(below)) })
+      }
+    }
+    return found.sort(
+      (a, b) => b.bytes - a.bytes || a.above.id - b.above.id || a.below.id - b.below.id,
+    )
+  }
+
   private findBottleneck(): Bottleneck {
     const { count, total, taken } = this.search<Bottleneck>()
     for (let first = 0; first < count; first++) {
@@ -137,7 +169,7 @@ export class Partitioner {
         taken[segment.end] = { first, way: least }
       }
     }
-    let worst: Bottleneck = { bytes: 0, step: 0 }
+    let worst: Bottleneck = { bytes: 0, step: 0, first: 0, end: 0 }
     for (let at = count; at > 0; at = taken[at]!.first)
       if (taken[at]!.way.bytes > worst.bytes) worst = taken[at]!.way
     return worst
@@ -154,7 +186,12 @@ export class Partitioner {
       for (const memory of this.memoriesOf(segment)) {
         const { bytes, step } = memory.least()
         if (!best || segment.passing + bytes < best.bytes)
-          best = { bytes: segment.passing + bytes, step: segment.first + step }
+          best = {
+            bytes: segment.passing + bytes,
+            step: segment.first + step,
+            first: segment.first,
+            end: segment.end,
+          }
       }
       segment.least = best!
     }
@@ -176,12 +213,11 @@ export class Partitioner {
     for (const memory of this.memoriesOf(segment)) {
       const { group } = memory
       const whole = unsliced(group)
-      if (group.axis === undefined) {
-        if (memory.peaks(whole).bytes > limit) continue
-        return { group, slicing: whole, seconds: segment.seconds }
-      }
-      for (const chunk of chunksOf(group.extent)) {
+      // The group that runs once, its inner runs sliced, comes first.
+      for (const chunk of group.axis === undefined ? [1] : chunksOf(group.extent).slice(1)) {
         const peaks = memory.peaks({ ...whole, chunk })
+        if (peaks.bytes <= limit && group.axis === undefined)
+          return { group, slicing: whole, seconds: segment.seconds }
         if (peaks.outside > limit) continue
         const slicing = innerWithin(memory, { ...whole, chunk }, peaks.inner, limit)
         if (!slicing) continue
@@ -279,6 +315,7 @@ export class Partitioner {
       bound: this.bound,
       before: [...before],
       readAfter: tensor => this.lastRead(tensor) >= end,
+      overlays: this.overlays,
     }
   }
 

@@ -1,14 +1,15 @@
 import type { Program } from '../program/graph.js'
 import type { Target } from '../program/op.js'
 import type { Tensor } from '../program/tensor.js'
-import { arrange, type Fit, fitBands } from './budget.js'
+import { packBuffers } from './arena.js'
+import { arrange, type Fit, fitBands, placeables } from './budget.js'
 import type { CommandCosts } from './cost.js'
 import { formGroups, unsliced } from './group.js'
 import { ScratchTable } from './group-memory.js'
 import { advanceLastReaders, gatherSmallWork } from './order.js'
 import { Partitioner, type SharedMemories } from './partition.js'
 import { flopsOf, type Recomputable, recomputable, recompute } from './recompute.js'
-import { assignStorage, type Storage } from './storage.js'
+import { assignStorage, type Overlays, type Storage } from './storage.js'
 
 /** A program with its groups, slicings and arena. */
 export interface Arrangement {
@@ -17,16 +18,18 @@ export interface Arrangement {
   readonly fit: Fit
 }
 
-/** A program in which some tensors are made again, and what was found out about it. */
+/** A program in which some tensors are made again and some lie over others. */
 interface Variant {
   readonly program: Program
   readonly chosen: readonly Recomputable[]
+  readonly overlays: Overlays
   readonly partitioner: Partitioner
 }
 
 /**
  * The search for a program's plan. Groups and slices first: the fastest partition that fits. Where none does, what holds the least
- * peak is made again instead of kept, one tensor more at a time, cheapest first; then, for decoders, bands of rows. Deterministic.
+ * peak is laid over what dies there, or made again instead of kept, one tensor more at a time, cheapest first; then, for decoders of one
+ * frame, bands of rows. Deterministic.
  */
 export class ProgramSearch {
   private readonly variants: Variant[]
@@ -47,7 +50,7 @@ export class ProgramSearch {
     this.candidates = recomputable(program)
     this.spare = share * program.nodes.reduce((sum, node) => sum + flopsOf(node), 0)
     this.scratch = new ScratchTable(target)
-    this.variants = [this.variant([])]
+    this.variants = [this.variant([], new Map())]
   }
 
   /** Nothing sliced. */
@@ -59,9 +62,7 @@ export class ProgramSearch {
 
   /** The fastest arrangement found within `allowed` bytes; that of the least bytes where none was found. */
   within(allowed: number): Arrangement {
-    const found = this.fastest(allowed)
-    if (found) return found
-    return this.least()
+    return this.repacked(this.fastest(allowed) ?? this.least())
   }
 
   /**
@@ -70,20 +71,16 @@ export class ProgramSearch {
    */
   private least(): Arrangement {
     if (this.smallest) return this.smallest
-    const narrowest = this.narrowest()
-    let best = this.leastOf(narrowest)
+    let best = this.repacked(this.leastOf(this.narrowest()))
     const banded = this.bands(0)
     if (banded && banded.fit.packing.bytes < best.fit.packing.bytes) best = banded
     for (;;) {
       const { bytes } = best.fit.packing
-      const next = this.fastest(bytes)
-      if (next && next.fit.packing.bytes < bytes) {
-        best = next
-        continue
-      }
-      const lower = this.fastest(bytes - 1)
-      if (!lower) break
-      best = lower
+      const lower = this.fastest(bytes) ?? this.fastest(bytes - 1)
+      const next = lower && this.repacked(lower)
+      if (next && next.fit.packing.bytes < bytes) best = next
+      else if (!lower || !this.fastest(bytes - 1)) break
+      else best = this.repacked(this.fastest(bytes - 1)!)
     }
     this.smallest = best
     return best
@@ -101,14 +98,23 @@ export class ProgramSearch {
   }
 
   private fastest(allowed: number): Arrangement | undefined {
-    for (let i = 0; ; i++) {
-      const variant = this.variantAt(i)
-      if (!variant) break
+    for (const variant of this.variantsWithin(allowed)) {
       const found = this.partitioned(variant, allowed)
       if (found) return found
     }
     const banded = this.bands(allowed)
     return banded && banded.fit.packing.bytes <= allowed ? banded : undefined
+  }
+
+  /** The variant that makes the least again of those that may fit, and the narrowest. */
+  private *variantsWithin(allowed: number): Generator<Variant> {
+    let first: Variant | undefined
+    for (let i = 0; !first && this.variantAt(i); i++)
+      if (this.variants[i]!.partitioner.bottleneck().bytes <= allowed) first = this.variants[i]!
+    if (!first) return
+    yield first
+    const narrowest = this.narrowest()
+    if (narrowest !== first) yield narrowest
   }
 
   /**
@@ -117,56 +123,80 @@ export class ProgramSearch {
    */
   private partitioned(variant: Variant, allowed: number): Arrangement | undefined {
     const least = variant.partitioner.bottleneck().bytes
-    for (let limit = allowed; limit >= least; limit = Math.min(limit - 64, limit * tighter)) {
-      for (const share of roomyShares) {
-        const found = this.arranged(variant, limit, limit * share)
-        if (!found) return undefined
-        if (found.fit.packing.bytes <= allowed) return found
-      }
-      if (limit > least && limit * tighter < least) {
-        const found = this.arranged(variant, least, least * roomyShares[1]!)
-        return found && found.fit.packing.bytes <= allowed ? found : undefined
-      }
+    const lowest = Math.max(least, allowed * lowestLimit)
+    for (let limit = allowed; ; limit = Math.max(lowest, limit * tighter)) {
+      const found = this.packed(variant, limit, allowed)
+      if (found && found.fit.packing.bytes <= allowed) return found
+      if (limit <= lowest) return undefined
     }
-    return undefined
+  }
+
+  /** An arrangement that has room to spare, packed at leisure where that was not done well. */
+  private repacked(arrangement: Arrangement): Arrangement {
+    const { fit } = arrangement
+    if (wellPacked(fit)) return arrangement
+    const packing = packBuffers(placeables(fit.buffers), fit.lowerBound, thorough)
+    return packing.bytes < fit.packing.bytes
+      ? { ...arrangement, fit: { ...fit, packing } }
+      : arrangement
   }
 
   private leastOf(variant: Variant): Arrangement {
     const least = variant.partitioner.bottleneck().bytes
+    return this.packed(variant, least, least)!
+  }
+
+  /** The first of a limit's partitions, with ever more slack where there can be, whose arena packs well enough; else the smallest. */
+  private packed(variant: Variant, limit: number, enough: number): Arrangement | undefined {
+    const seen = new Set<string>()
     let best: Arrangement | undefined
     for (const share of roomyShares) {
-      const found = this.arranged(variant, least, least * share)!
-      if (!best || found.fit.packing.bytes < best.fit.packing.bytes) best = found
-      if (best.fit.packing.bytes <= best.fit.lowerBound) break
+      const partition = variant.partitioner.fastest(limit, limit * share)
+      if (!partition) return best
+      const key = JSON.stringify([
+        partition.slicings,
+        partition.groups.map(({ nodes, axis }) => [nodes.length, axis]),
+      ])
+      if (seen.has(key)) continue
+      seen.add(key)
+      const storage = assignStorage(
+        variant.program,
+        partition.groups,
+        this.target,
+        variant.overlays,
+      )
+      const fit = arrange(storage, [...partition.slicings])
+      if (!best || fit.packing.bytes < best.fit.packing.bytes)
+        best = { program: variant.program, storage, fit }
+      if (best.fit.packing.bytes <= enough && wellPacked(best.fit)) return best
     }
-    return best!
+    return best
   }
 
-  private arranged(variant: Variant, limit: number, roomy: number): Arrangement | undefined {
-    const partition = variant.partitioner.fastest(limit, roomy)
-    if (!partition) return undefined
-    const storage = assignStorage(variant.program, partition.groups, this.target)
-    return {
-      program: variant.program,
-      storage,
-      fit: arrange(storage, [...partition.slicings]),
-    }
-  }
-
-  /** The variants in order; one more tensor is made again from each to the next. */
+  /** The variants in order; one more tensor lies over another, or is made again, from each to the next. */
   private variantAt(index: number): Variant | undefined {
     while (this.variants.length <= index) {
-      const last = this.variants[this.variants.length - 1]!
-      const next = this.nextToMakeAgain(last)
+      const next = this.after(this.variants[this.variants.length - 1]!)
       if (!next) return undefined
-      this.variants.push(this.variant([...last.chosen, next]))
+      this.variants.push(next)
     }
     return this.variants[index]
   }
 
-  /** The cheapest candidate whose tensor waits at a variant's bottleneck. */
-  private nextToMakeAgain({ program, chosen, partitioner }: Variant): Recomputable | undefined {
-    const { step } = partitioner.bottleneck()
+  private after(variant: Variant): Variant | undefined {
+    const { chosen, overlays, partitioner } = variant
+    const bottleneck = partitioner.bottleneck()
+    const again = this.nextToMakeAgain(variant, bottleneck.step)
+    if (again) return this.variant([...chosen, again], overlays)
+    for (const { above, below } of partitioner.overlaysAt(bottleneck).slice(0, mostOverlays)) {
+      const next = this.variant(chosen, new Map([...overlays, [above, below]]))
+      if (next.partitioner.bottleneck().bytes < bottleneck.bytes) return next
+    }
+    return undefined
+  }
+
+  /** The cheapest candidate whose tensor waits at a step of a variant. */
+  private nextToMakeAgain({ program, chosen }: Variant, step: number): Recomputable | undefined {
     const steps = new Map(program.nodes.map(({ output }, at) => [output, at]))
     const spent = chosen.reduce((sum, { flops }) => sum + flops, 0)
     return this.candidates.find(
@@ -178,13 +208,12 @@ export class ProgramSearch {
     )
   }
 
-  private variant(chosen: readonly Recomputable[]): Variant {
+  private variant(chosen: readonly Recomputable[], overlays: Overlays): Variant {
     const inOrder = this.candidates.filter(candidate => chosen.includes(candidate))
     const program = gatherSmallWork(recompute(this.program, inOrder))
-    const changed = new Set<Tensor>()
-    for (const { tensor, producer, late } of inOrder)
-      for (const value of [tensor, producer.output, ...late.map(({ output }) => output)])
-        changed.add(value)
+    const changed = new Set<Tensor>([...overlays].flat())
+    for (const { tensor, late } of inOrder)
+      for (const value of [tensor, ...late.map(({ output }) => output)]) changed.add(value)
     const partitioner = new Partitioner(
       program,
       this.target,
@@ -192,8 +221,9 @@ export class ProgramSearch {
       this.scratch,
       this.memories,
       changed,
+      overlays,
     )
-    return { program, chosen, partitioner }
+    return { program, chosen, overlays, partitioner }
   }
 
   /** In bands of rows; of use only where there is but one frame, and slices of frames are no way down. */
@@ -207,7 +237,21 @@ export class ProgramSearch {
   }
 }
 
+function wellPacked({ packing, lowerBound }: Fit): boolean {
+  return packing.bytes <= lowerBound * packedWell
+}
+
+/** An arena this close to its lower bound is as good as at it. */
+const packedWell = 1.004
+
+/** Nodes of a search for an arena, at leisure. */
+const thorough = 100_000
+
 /** How much of a limit groups take that can do with less, tried one after another until the arena packs. */
-const roomyShares = [1, 0.97, 0.93, 0.88]
-/** The next limit after one under which no arena packs. */
-const tighter = 0.99
+const roomyShares = [1, 0.96, 0.9]
+/** The next limit after one under which no arena packs, and the lowest, as shares. */
+const tighter = 0.98
+const lowestLimit = 0.96
+
+/** Pairs at a bottleneck that are tried. */
+const mostOverlays = 4

@@ -2,7 +2,7 @@ import { FirstFit, type Placement } from './greedy.js'
 import type { Problem } from './problem.js'
 
 /** Shares of the lower bound at and above which a buffer counts as large, each tried. */
-const largeShares = [0.002, 0.01, 0.0005]
+const largeShares = [0.002, 0.01]
 
 /**
  * Packs in layers: the large buffers, few enough to be searched well, as if they were alone; then all of them again by first fit, the
