@@ -79,9 +79,11 @@ export class OpenGroup {
   axes: number[] = []
   private readonly written = new Set<Tensor>()
 
+  constructor(private readonly allowed: readonly number[] = sliceAxes) {}
+
   /** Axes along which the node could join: the group's extent, and inputs from inside read at their own slice. */
   joinable(node: Node): number[] {
-    return (this.nodes.length ? this.axes : [...sliceAxes]).filter(axis => {
+    return (this.nodes.length ? this.axes : [...this.allowed]).filter(axis => {
       const extent = node.output.shape[axis]!
       if (!hasAxis(node, axis) || extent < 2) return false
       if (this.nodes.length && this.nodes[0]!.output.shape[axis] !== extent) return false
@@ -107,16 +109,16 @@ export class OpenGroup {
  * frames, temporal ops along rows of pixels). An op that cannot join but needs nothing of the group (projections of the text, of the
  * time embedding) moves before it.
  */
-export function formGroups(program: Program): Group[] {
+export function formGroups(program: Program, allowed: readonly number[] = sliceAxes): Group[] {
   const closed: Node[][] = []
   const axes: (number | undefined)[] = []
-  let open = new OpenGroup()
+  let open = new OpenGroup(allowed)
   const close = () => {
     if (open.nodes.length) {
       closed.push(open.nodes)
       axes.push(open.axes[0])
     }
-    open = new OpenGroup()
+    open = new OpenGroup(allowed)
   }
   for (const node of program.nodes) {
     let joinable = open.joinable(node)

@@ -1,8 +1,9 @@
-import type { Program } from '../program/graph.js'
+import type { Node, Program } from '../program/graph.js'
 import type { Target } from '../program/op.js'
 import type { Tensor } from '../program/tensor.js'
 import { packBuffers } from './arena.js'
-import { arrange, type Fit, fitBands, placeables } from './budget.js'
+import { arrange, type Fit, placeables } from './arrange.js'
+import { BandSearch } from './band-search.js'
 import type { CommandCosts } from './cost.js'
 import { formGroups, unsliced } from './group.js'
 import { ScratchTable } from './group-memory.js'
@@ -26,19 +27,24 @@ interface Variant {
   readonly partitioner: Partitioner
 }
 
+interface Bands extends Omit<Arrangement, 'fit'> {
+  readonly search: BandSearch
+}
+
 /**
  * The search for a program's plan. Groups and slices first: the fastest partition that fits. Where none does, what holds the least
  * peak is laid over what dies there, or made again instead of kept, one tensor more at a time, cheapest first; then, for decoders of one
  * frame, bands of rows. Deterministic.
  */
 export class ProgramSearch {
-  private readonly variants: Variant[]
+  private readonly variants: Variant[] = []
   private readonly candidates: readonly Recomputable[]
   /** Operations that may be spent on making tensors again. */
   private readonly spare: number
   private readonly scratch: ScratchTable
   private readonly memories: SharedMemories = new Map()
   private smallest?: Arrangement
+  private banded?: Bands | null
 
   /** @param share most operations that may be spent on making tensors again, as a share of the program's */
   constructor(
@@ -50,7 +56,6 @@ export class ProgramSearch {
     this.candidates = recomputable(program)
     this.spare = share * program.nodes.reduce((sum, node) => sum + flopsOf(node), 0)
     this.scratch = new ScratchTable(target)
-    this.variants = [this.variant([], new Map())]
   }
 
   /** Nothing sliced. */
@@ -72,8 +77,9 @@ export class ProgramSearch {
   private least(): Arrangement {
     if (this.smallest) return this.smallest
     let best = this.repacked(this.leastOf(this.narrowest()))
-    const banded = this.bands(0)
-    if (banded && banded.fit.packing.bytes < best.fit.packing.bytes) best = banded
+    const bands = this.bands()
+    const fit = bands?.search.least()
+    if (fit && fit.packing.bytes < best.fit.packing.bytes) best = { ...bands!, fit }
     for (;;) {
       const { bytes } = best.fit.packing
       const lower = this.fastest(bytes) ?? this.fastest(bytes - 1)
@@ -88,7 +94,7 @@ export class ProgramSearch {
 
   /** The first variant of those with the smallest bottleneck. */
   private narrowest(): Variant {
-    let best = this.variants[0]!
+    let best = this.variantAt(0)!
     for (let i = 1; this.variantAt(i); i++) {
       const variant = this.variants[i]!
       if (variant.partitioner.bottleneck().bytes < best.partitioner.bottleneck().bytes)
@@ -102,8 +108,9 @@ export class ProgramSearch {
       const found = this.partitioned(variant, allowed)
       if (found) return found
     }
-    const banded = this.bands(allowed)
-    return banded && banded.fit.packing.bytes <= allowed ? banded : undefined
+    const bands = this.bands()
+    const fit = bands?.search.within(allowed)
+    return fit && { ...bands!, fit }
   }
 
   /** The variant that makes the least again of those that may fit, and the narrowest. */
@@ -176,7 +183,8 @@ export class ProgramSearch {
   /** The variants in order; one more tensor lies over another, or is made again, from each to the next. */
   private variantAt(index: number): Variant | undefined {
     while (this.variants.length <= index) {
-      const next = this.after(this.variants[this.variants.length - 1]!)
+      const last = this.variants.at(-1)
+      const next = last ? this.after(last) : this.variant([], new Map())
       if (!next) return undefined
       this.variants.push(next)
     }
@@ -226,16 +234,25 @@ export class ProgramSearch {
     return { program, chosen, overlays, partitioner }
   }
 
-  /** In bands of rows; of use only where there is but one frame, and slices of frames are no way down. */
-  private bands(allowed: number): Arrangement | undefined {
-    if (this.program.nodes.some(({ output: { shape } }) => shape.length === 4 && shape[0]! > 1))
-      return undefined
-    const program = advanceLastReaders(this.program)
-    const storage = assignStorage(program, formGroups(program), this.target)
-    const fit = fitBands(storage, allowed)
-    return fit && { program, storage, fit }
+  /** The narrowest variant in bands of rows; of use only where there are few frames, and slices of frames are no way down. */
+  private bands(): Bands | undefined {
+    if (this.banded === undefined) this.banded = this.makeBands() ?? null
+    return this.banded ?? undefined
+  }
+
+  private makeBands(): Bands | undefined {
+    const many = ({ output: { shape } }: Node) => shape.length === 4 && shape[0]! > fewFrames
+    if (this.program.nodes.some(many)) return undefined
+    const { chosen } = this.narrowest()
+    const inOrder = this.candidates.filter(candidate => chosen.includes(candidate))
+    const program = advanceLastReaders(recompute(this.program, inOrder))
+    const storage = assignStorage(program, formGroups(program, [1]), this.target)
+    return { program, storage, search: new BandSearch(storage) }
   }
 }
+
+/** Frames up to which bands of rows are tried. */
+const fewFrames = 2
 
 function wellPacked({ packing, lowerBound }: Fit): boolean {
   return packing.bytes <= lowerBound * packedWell
