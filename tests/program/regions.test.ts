@@ -2,7 +2,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { expandNorms } from '../../lib/planner/expand.js'
 import { fuse } from '../../lib/planner/fuse.js'
-import type { Node } from '../../lib/program/graph.js'
+import { type Node, operands } from '../../lib/program/graph.js'
 import { attention, conv2d, convTime, linear, program } from '../../lib/program/index.js'
 import { opNames, opSpec } from '../../lib/program/op.js'
 import {
@@ -14,6 +14,7 @@ import {
 } from '../../lib/program/region.js'
 import { elementCount, type Tensor } from '../../lib/program/tensor.js'
 import { evaluate, type TensorValues } from '../support/interpreter.js'
+import { networks } from '../support/networks.js'
 import { opForms } from '../support/op-forms.js'
 import { randomNumbers, randomProgram } from '../support/random-program.js'
 
@@ -57,17 +58,16 @@ test('region rules of every op in every form are what brute force finds', () => 
   assert.equal([...tried].sort(), opNames().sort())
 })
 
-test('the forms tried are those that the planner makes', () => {
-  const seen = new Set(opForms().map(({ node }) => signature(node)))
-  for (let seed = 0; seed < 200; seed++) {
-    for (const node of fuse(expandNorms(randomProgram(seed))).nodes) {
-      for (const part of signature(node).split(', '))
-        assert.ok(
-          [...seen].some(known => known.split(', ').includes(part)),
-          `never tried: ${part}`,
-        )
-    }
-  }
+test('the forms tried are those that programs have', () => {
+  const tried = new Set(opForms().flatMap(({ node }) => signature(node)))
+  const size = { frames: 3, rows: 64, cols: 64 }
+  const programs = [
+    ...Object.values(networks).map(trace => trace(size)),
+    ...Array.from({ length: 200 }, (_, seed) => randomProgram(seed)),
+  ]
+  for (const program of programs)
+    for (const node of fuse(expandNorms(program)).nodes)
+      for (const part of signature(node)) assert.ok(tried.has(part), `${node.name}: ${part}`)
 })
 
 /**
@@ -176,18 +176,24 @@ function regions(node: Node, wanted: Region): Region[] {
   return opSpec(node.op).regions(node, node.output, wanted)
 }
 
-/** Op, operands and attributes of a node, in words that forms are compared by. */
-function signature(node: Node): string {
-  const { op, inputs, attrs } = node
-  const counts = new Map<string, number>()
-  for (const { role } of inputs) counts.set(role, (counts.get(role) ?? 0) + 1)
-  const parts = [...counts].map(([role, count]) => `${op} ${role} x${count}`)
-  for (const key of ['upsampleTo', 'prologueAct', 'act', 'over', 'causal', 'stride'] as const) {
-    const value = attrs[key]
-    if (value === undefined || value === 'none' || value === false) continue
-    parts.push(`${op} ${key}${key === 'over' || key === 'stride' ? ` ${value}` : ''}`)
+/** What forms are compared by: how many operands of a role, what each is seen as, and the attributes that regions may depend on. */
+function signature({ op, inputs, attrs, output }: Node): string[] {
+  const found: string[] = []
+  for (const role of new Set(inputs.map(input => input.role))) {
+    const tensors = operands({ inputs }, role)
+    const shape = tensors[0]!.shape
+    const axes = `${shape.length} of ${output.shape.length} axes`
+    const perFrame = role === 'affine' || role === 'vector'
+    const frames = perFrame ? `, ${shape[0] === 1 ? 'shared' : 'each'}` : ''
+    found.push(`${op} with ${tensors.length} ${role}`, `${op} ${role}: ${axes}${frames}`)
   }
-  return parts.join(', ')
+  for (const key of ['upsampleTo', 'prologueAct', 'causal'])
+    if (attrs[key] && attrs[key] !== 'none') found.push(`${op} with ${key}`)
+  if (attrs.over) found.push(`${op} over ${attrs.over}`)
+  const kernel = operands({ inputs }, 'weight')[0]?.shape[2]
+  if (attrs.stride) found.push(`${op} ${attrs.stride === kernel ? 'patches' : attrs.stride}`)
+  if (attrs.act === 'geglu') found.push(`${op} geglu`)
+  return found
 }
 
 /** For each element of an operand (columns) which outputs (rows) change with it: tried with a rise and with a fall. */

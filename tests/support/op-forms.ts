@@ -148,7 +148,25 @@ const makers: readonly (readonly [op: string, form: string, make: Make])[] = [
       return add(add(moved, input(1, 3)), input(4, 2, 3, 3))
     },
   ],
+  [
+    'conv_time',
+    'of one frame, norm before, vector',
+    ({ input, weight }) => {
+      const moved = convTime(videoNorm(weight, input(1, 2, 3, 2)), weight(3, 2, 3, 1, 1))
+      return add(moved, input(1, 3))
+    },
+  ],
   ['linear', 'of a sequence', ({ input, weight }) => linear(input(5, 4), weight(3, 4))],
+  [
+    'linear',
+    'of a sequence, with bias and residual',
+    ({ input, weight }) => add(linear(input(5, 4), weight(3, 4), { bias: weight(3) }), input(5, 3)),
+  ],
+  [
+    'linear',
+    'norm of a video before',
+    ({ input, weight }) => linear(videoNorm(weight, input(2, 3, 3, 4)), weight(3, 4)),
+  ],
   [
     'linear',
     'of a batch of sequences',
