@@ -115,12 +115,15 @@ export class Partitioner {
       }
     }
     if (total[count] === Number.POSITIVE_INFINITY) return undefined
-    const ways: Way[] = []
-    for (let at = count; at > 0; at = taken[at]!.first) ways.unshift(taken[at]!.way)
-    return {
-      groups: ways.map(({ group }, id) => ({ ...group, id })),
-      slicings: ways.map(({ slicing }) => slicing),
+    const groups: Group[] = []
+    const slicings: Slicing[] = []
+    for (let at = count; at > 0; at = taken[at]!.first) {
+      const { first, way } = taken[at]!
+      // A memory that variants share knows the nodes of another one.
+      groups.unshift({ ...way.group, nodes: this.order.slice(first, at) })
+      slicings.unshift(way.slicing)
     }
+    return { groups: groups.map((group, id) => ({ ...group, id })), slicings }
   }
 
   /** The least bytes that the largest group of any partition needs, and its largest step. */

@@ -47,9 +47,10 @@ export interface ProgramRecord
   /** Tensors by output name. */
   readonly outputs: Readonly<Record<string, number>>
   readonly groups: readonly (Refer<Group, 'nodes' | 'id'> & { nodes: readonly number[] })[]
-  readonly buffers: readonly (Refer<Buffer, 'tensors' | 'node' | 'id'> & {
+  readonly buffers: readonly (Refer<Buffer, 'tensors' | 'node' | 'tied' | 'id'> & {
     tensors: readonly number[]
     node?: number
+    tied?: { to: number; end: 'top' | 'bottom' }
   })[]
 }
 
@@ -133,10 +134,11 @@ function encodeProgram({ program, traced, target: _, ...plan }: ProgramPlan): Pr
       ...group,
       nodes: nodes.map(node => place.get(node)!),
     })),
-    buffers: plan.buffers.map(({ id: _id, tensors: held, node, ...buffer }) => ({
+    buffers: plan.buffers.map(({ id: _id, tensors: held, node, tied, ...buffer }) => ({
       ...buffer,
       tensors: held.map(({ id }) => id),
       ...(node && { node: place.get(node)! }),
+      ...(tied && { tied: { ...tied, to: tied.to.id } }),
     })),
   }
 }
@@ -303,11 +305,12 @@ function decodeProgram(
     traced,
     program: { ...prepared, nodes, outputs },
     groups: record.groups.map((group, id) => ({ ...group, id, nodes: group.nodes.map(node) })),
-    buffers: record.buffers.map(({ node: owner, ...buffer }, id) => ({
+    buffers: record.buffers.map(({ node: owner, tied, ...buffer }, id) => ({
       ...buffer,
       id,
       tensors: buffer.tensors.map(tensor),
       ...(owner !== undefined && { node: node(owner) }),
+      ...(tied && { tied: { ...tied, to: tensor(tied.to) } }),
     })),
     target,
   }

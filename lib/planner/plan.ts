@@ -28,6 +28,8 @@ export interface StageSpec {
   readonly programs: Readonly<Record<string, Program>>
   /** How often each program runs, for time and work. */
   readonly runs?: Readonly<Record<string, number>>
+  /** Most operations that may be spent on making tensors again, as a share of each program's. Default: 0.02. */
+  readonly recompute?: number
 }
 
 export interface PlanOptions {
@@ -42,7 +44,7 @@ export interface PlanOptions {
   readonly activations?: DType
   /** Predicts times; default: the built-in roofline. */
   readonly cost?: CostModel
-  /** Most operations that may be spent on making tensors again, as a share of the program's. Default: 0.02. */
+  /** Instead of the stage's own share of operations that may be spent on making tensors again. */
   readonly recompute?: number
 }
 
@@ -119,7 +121,10 @@ export class StagePlanner {
     this.weights = weights
     this.programs = prepared.map(
       ({ name, program }) =>
-        new ProgramPlanner(name, spec.programs[name]!, program, spec.runs?.[name] ?? 1, options),
+        new ProgramPlanner(name, spec.programs[name]!, program, spec.runs?.[name] ?? 1, {
+          recompute: spec.recompute,
+          ...options,
+        }),
     )
   }
 

@@ -8,7 +8,7 @@ import { statistics } from './expand.js'
 export interface Recomputable {
   readonly tensor: Tensor
   readonly producer: Node
-  /** The reader before the wait (the producer itself where there is none), and those after it, in order. */
+  /** The node from which on it waits: the reader before the wait, or the producer; and the readers after it, in order. */
   readonly early: Node
   readonly late: readonly Node[]
   /** Bytes that need not wait. */
@@ -57,7 +57,7 @@ export function recomputable(program: Program): Recomputable[] {
     found.push({
       tensor,
       producer,
-      early: uses[widest - 1]!,
+      early: barrier ? producer : uses[widest - 1]!,
       late,
       bytes: tensorBytes(tensor),
       flops: flopsOf(producer),

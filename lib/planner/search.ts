@@ -211,7 +211,7 @@ export class ProgramSearch {
       candidate =>
         !chosen.includes(candidate) &&
         spent + candidate.flops <= this.spare &&
-        steps.get(candidate.early.output)! < step &&
+        steps.get(candidate.early.output)! <= step &&
         step <= steps.get(candidate.late[0]!.output)!,
     )
   }

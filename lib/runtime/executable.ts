@@ -18,6 +18,8 @@ export interface CompileOptions {
   weights?: Readonly<Record<string, Float32Array>> | WeightSource
   /** Slices of every group, instead of what the budget asks. */
   slices?: number
+  /** Most operations that may be spent on making tensors again, as a share of the program's: 0 to 1. Default: 0.02. */
+  recompute?: number
   signal?: AbortSignal
   /** Poison the whole arena so that `close()` measures every byte. */
   poison?: boolean
@@ -128,9 +130,15 @@ export function planProgramOf(program: Program, options: CompileOptions = {}): S
       budget: options.budget === undefined ? undefined : parseBytes(options.budget),
       weightDtype: key => dtypeOf(source, key),
       slices: options.slices,
+      ...(options.recompute !== undefined && { recompute: shareOf(options.recompute) }),
       cost: costModel(target),
     },
   )
+}
+
+function shareOf(recompute: number): number {
+  if (recompute >= 0 && recompute <= 1) return recompute
+  throw new OptionError(`recompute: expected a share from 0 to 1, got ${recompute}`)
 }
 
 function sourceOf(options: CompileOptions): WeightSource {

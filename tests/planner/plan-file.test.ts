@@ -20,7 +20,12 @@ import { programHash } from '../../lib/planner/program-hash.js'
 import { aligned } from '../../lib/planner/storage.js'
 import type { Program } from '../../lib/program/graph.js'
 import { checkPlan } from '../support/memory-model.js'
-import { decoderLike, randomNumbers, randomProgram } from '../support/random-program.js'
+import {
+  decoderLike,
+  randomNumbers,
+  randomProgram,
+  temporalDecoderLike,
+} from '../support/random-program.js'
 
 const options: PlanOptions = {
   target: { backend: 'cpu', threads: 2 },
@@ -65,7 +70,11 @@ function plansOf(spec: StageSpec): StagePlan[] {
 
 test('a plan comes back from its data: same peak, same commands, same data', () => {
   const programs = Array.from({ length: 40 }, (_, seed) => randomProgram(seed))
-  for (const [i, program] of [...programs, decoderLike(17, 5, 48)].entries()) {
+  for (const [i, program] of [
+    ...programs,
+    decoderLike(17, 5, 48),
+    temporalDecoderLike(5, 8, 6),
+  ].entries()) {
     const spec = specOf(program)
     for (const plan of plansOf(spec)) {
       const back = decodeStage(stored(plan), spec, options)

@@ -4,9 +4,12 @@ import { BudgetError } from '../../lib/errors.js'
 import { planStage, type StagePlan } from '../../lib/planner/plan.js'
 import type { Program } from '../../lib/program/graph.js'
 import { checkPlan } from '../support/memory-model.js'
-import { decoderLike, randomProgram } from '../support/random-program.js'
+import { decoderLike, randomProgram, temporalDecoderLike } from '../support/random-program.js'
 
-function plan(program: Program, options: { budget?: number; slices?: number } = {}): StagePlan {
+function plan(
+  program: Program,
+  options: { budget?: number; slices?: number; recompute?: number } = {},
+): StagePlan {
   const state = {}
   return planStage(
     { name: 'test', state, programs: { main: program } },
@@ -15,9 +18,9 @@ function plan(program: Program, options: { budget?: number; slices?: number } = 
 }
 
 /** The least budget: what the refusal of an impossible one says is needed. */
-function smallest(program: Program): number {
+function smallest(program: Program, recompute?: number): number {
   try {
-    return plan(program, { budget: 0 }).peakBytes
+    return plan(program, { budget: 0, recompute }).peakBytes
   } catch (error) {
     assert.instance(error, BudgetError)
     return (error as BudgetError).needed
@@ -51,6 +54,32 @@ test('a decoder in bands of rows is sound, and needs less than any slices', () =
     assert.ok(main.slicings.some(({ bands }) => bands))
     assert.equal(checkPlan(main), [], `${rows}x${cols}`)
     assert.ok(main.bytes < plan(program, { slices: 1000 }).programs.main!.bytes)
+  }
+})
+
+test('a temporal decoder lies over what it is made of, makes tensors again for a price, and stays sound', () => {
+  for (const [frames, rows, cols] of [
+    [5, 8, 6],
+    [7, 5, 7],
+    [3, 16, 4],
+  ] as const) {
+    const program = temporalDecoderLike(frames, rows, cols)
+    const name = program.name
+    const kept = plan(program, { budget: smallest(program, 0), recompute: 0 }).programs.main!
+    assert.equal(checkPlan(kept), [], name)
+    assert.ok(
+      kept.program.nodes.every(node => !node.name.endsWith('(again)')),
+      name,
+    )
+    const spent = plan(program, { budget: smallest(program, 0.3), recompute: 0.3 }).programs.main!
+    assert.equal(checkPlan(spent), [], name)
+    assert.ok(spent.bytes < kept.bytes, `${name}: ${spent.bytes}, ${kept.bytes} without`)
+    const whole = plan(program).programs.main!
+    assert.ok(spent.work.flops > whole.work.flops && spent.work.flops <= 1.3 * whole.work.flops)
+    assert.ok(
+      spent.buffers.some(({ tied }) => tied),
+      `${name}: nothing lies over anything`,
+    )
   }
 })
 

@@ -4,7 +4,12 @@ import type { BudgetError } from '../../lib/errors.js'
 import type { Program } from '../../lib/program/graph.js'
 import { type CompileOptions, compile, planProgramOf } from '../../lib/runtime/executable.js'
 import { interpret } from '../support/interpreter.js'
-import { decoderLike, randomProgram, randomValues } from '../support/random-program.js'
+import {
+  decoderLike,
+  randomProgram,
+  randomValues,
+  temporalDecoderLike,
+} from '../support/random-program.js'
 import { difference } from '../support/recorded.js'
 
 interface Outcome {
@@ -29,11 +34,12 @@ async function execute(program: Program, seed: number, options: CompileOptions):
   }
 }
 
-function smallest(program: Program, seed: number): number {
+function smallest(program: Program, seed: number, recompute?: number): number {
   try {
     return planProgramOf(program, {
       device: 'cpu',
       budget: 0,
+      recompute,
       weights: randomValues(program, seed).weights,
     }).peakBytes
   } catch (error) {
@@ -89,6 +95,24 @@ test('bands of rows give the same bits, predicted = measured', async () => {
     assert.equal(banded.values, whole.values, `${rows}x${cols}`)
     assert.is(banded.measured, banded.predicted)
     assert.ok(banded.predicted < whole.predicted)
+  }
+})
+
+test('what lies over another tensor and what is made again has the same bits', async () => {
+  for (const [frames, rows, cols] of [
+    [5, 8, 6],
+    [7, 5, 7],
+    [3, 16, 4],
+  ] as const) {
+    const program = temporalDecoderLike(frames, rows, cols)
+    const whole = await execute(program, frames, { slices: 1, threads: 1 })
+    for (const recompute of [0, 0.3]) {
+      const budget = smallest(program, frames, recompute)
+      const least = await execute(program, frames, { budget, recompute })
+      assert.equal(least.values, whole.values, `${program.name} ${recompute}`)
+      assert.is(least.measured, least.predicted)
+      assert.ok(least.predicted < whole.predicted)
+    }
   }
 })
 

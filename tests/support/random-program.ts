@@ -240,3 +240,43 @@ export function decoderLike(rows: number, cols: number, wide = 16): Program {
     return { sample: conv2d(norm(hidden), weights.conv(3, wide / 2, 3)) }
   })
 }
+
+/**
+ * The shape of SVD's decoder: spatial and temporal residual blocks, an upsampling convolution, the same at half the width. Statistics of
+ * temporal blocks span all frames, so that their first convolution's output is whole unless it is made again.
+ */
+export function temporalDecoderLike(
+  frames: number,
+  rows: number,
+  cols: number,
+  wide = 32,
+): Program {
+  return program(`temporal-decoder-${frames}x${rows}x${cols}`, trace => {
+    const weights = new Weights(trace)
+    const norm = (source: Tensor, over: 'frame' | 'video') => {
+      const count = source.shape[3]!
+      return groupNorm(source, weights.vector(count), weights.vector(count), {
+        groups: 4,
+        act: 'silu',
+        over,
+      })
+    }
+    const block = (source: Tensor, out: number) => {
+      const inside = source.shape[3]!
+      const first = conv2d(norm(source, 'frame'), weights.conv(out, inside, 3))
+      const second = conv2d(norm(first, 'frame'), weights.conv(out, out, 3))
+      const spatial = add(
+        second,
+        out === inside ? source : conv2d(source, weights.conv(out, inside, 1)),
+      )
+      const before = convTime(norm(spatial, 'video'), weights.convTime(out, out))
+      const after = add(convTime(norm(before, 'video'), weights.convTime(out, out)), spatial)
+      return lerp(spatial, after, sigmoid(weights.vector(1)))
+    }
+    let hidden = conv2d(trace.input('sample', [frames, rows, cols, 4]), weights.conv(wide, 4, 3))
+    hidden = block(hidden, wide)
+    hidden = conv2d(upsampleNearest(hidden, [2 * rows, 2 * cols]), weights.conv(wide, wide, 3))
+    hidden = block(block(hidden, wide / 2), wide / 2)
+    return { sample: conv2d(norm(hidden, 'frame'), weights.conv(3, wide / 2, 3)) }
+  })
+}

@@ -16,7 +16,7 @@ export function packInLayers(
   enough: number,
   pack: (large: readonly number[]) => Float64Array,
 ): Placement | undefined {
-  const { count, size, first, end, lowerBound } = problem
+  const { count, size, lowerBound } = problem
   const fit = new FirstFit(problem)
   let best: Placement | undefined
   for (const share of largeShares) {
