@@ -107,10 +107,10 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
   async generate(options: ImageToVideoOptions): Promise<Video> {
     checkTypes(options)
     const conditions = this.conditionsOf(options)
+    const pixels = await readPixels(options.image)
     const { prepared, generation } = this.begin(options)
     const { shape, scheduler } = prepared
     const noise = this.startNoise(shape, options.initLatents, generation.seed)
-    const pixels = await readPixels(options.image)
     const augmented = await this.augment(pixels, shape, options, conditions, generation.seed)
     const embedding = await this.encodeImage(pixels, generation)
     const imageLatents = await this.encodeLatents(augmented, generation)
