@@ -1,33 +1,22 @@
 import type { Frame } from '../io/image.js'
 import { openFrames, writeLatents } from '../io/latents.js'
 import { openVideo, type VideoOptions, type VideoWriter } from '../io/video.js'
-import { Stage, type StageOptions } from '../runtime/stage.js'
-import { channelsFirst } from './layout.js'
+import type { Generation, StageReport } from './generation.js'
+import { channelsFirst, type LatentExtents, type LatentOrder } from './layout.js'
 import type { PipelinePlan } from './pipeline-plan.js'
-import type { Progress } from './progress.js'
 
-/** A stage after it ran: bytes as planned and as read back from its memory. */
-export interface StageReport {
-  stage: string
-  predictedBytes: number
-  measuredBytes: number
-  seconds: number
-}
-
-interface VideoSource {
+interface Latents {
   /** Final latents, channels last. */
-  latents: Float32Array
-  /** [frames, rows, cols, channels] */
-  shape: readonly number[]
-  scalingFactor: number
-  plan: PipelinePlan
-  report: StageReport[]
-  seed: number
-  open: StageOptions
-  onProgress?: (progress: Progress) => void
+  readonly latents: Float32Array
+  readonly extents: LatentExtents
+  /** Their order in diffusers. */
+  readonly order: LatentOrder
+  readonly scalingFactor: number
+  /** Frames a second, where the pipeline knows. */
+  readonly fps?: number
 }
 
-/** Generated latents; frames are decoded one by one, as often as asked. */
+/** Generated latents; frames are decoded as they are asked for, as often as asked. */
 export class Video {
   /** The seed that was used. */
   readonly seed: number
@@ -35,65 +24,55 @@ export class Video {
   /** Stages so far, predicted and measured; decoding is added when it ends. */
   readonly report: StageReport[]
 
-  constructor(private readonly source: VideoSource) {
-    this.seed = source.seed
-    this.plan = source.plan
-    this.report = source.report
+  constructor(
+    private readonly generation: Generation,
+    private readonly source: Latents,
+  ) {
+    this.seed = generation.seed
+    this.plan = generation.plan
+    this.report = generation.report
   }
 
-  /** Final latents in diffusers' layout, [1, channels, frames, rows, cols]. */
+  /** Final latents in diffusers' layout: [1, channels, frames, rows, cols], for images [1, frames, channels, rows, cols]. */
   get latents(): { shape: number[]; data: Float32Array } {
-    const [frames, rows, cols, channels] = this.source.shape as [number, number, number, number]
-    return {
-      shape: [1, channels, frames, rows, cols],
-      data: channelsFirst(this.source.latents, channels),
-    }
+    const { latents, extents, order } = this.source
+    return { shape: order.shape(extents), data: order.write(latents, extents) }
   }
 
   get frameCount(): number {
-    return this.source.shape[0]!
+    return this.source.extents[0]
   }
 
   /**
-   * Decodes frame by frame: memory does not grow with their number. Leaving the loop early gives all memory back.
+   * Decodes as many frames at a time as the plan says and gives them one by one: copies do not grow with their number. Leaving the loop
+   * early gives all memory back.
    * @throws AbortError, MemoryError, CheckpointError
    */
   async *frames(): AsyncGenerator<Frame> {
-    const { plan, latents, scalingFactor, open, onProgress } = this.source
+    const { latents, scalingFactor } = this.source
     const start = performance.now()
-    await using stage = await Stage.open(plan.stage('decode'), open)
+    await using stage = await this.generation.openStage('decode')
+    const [chunk, height, width, channels] = stage.plan.state.image!.shape as unknown as Extents
     const size = latents.length / this.frameCount
-    const [, height, width, channels] = stage.plan.state.image!.shape as [
-      number,
-      number,
-      number,
-      number,
-    ]
-    for (let i = 0; i < this.frameCount; i++) {
+    const runs = Math.ceil(this.frameCount / chunk)
+    for (let run = 0; run < runs; run++) {
+      const first = run * chunk
+      const count = Math.min(chunk, this.frameCount - first)
+      const input = new Float32Array(chunk * size)
+      input.set(latents.subarray(first * size, (first + count) * size))
       stage.write(
         'latents',
-        latents.subarray(i * size, (i + 1) * size).map(value => value / scalingFactor),
+        input.map(value => value / scalingFactor),
       )
-      await stage.run('decoder', {}, (done, total) =>
-        onProgress?.({
-          stage: 'decode',
-          phase: 'run',
-          done: i * total + done,
-          total: this.frameCount * total,
-        }),
+      await stage.run(
+        count === chunk ? 'decoder' : 'rest',
+        {},
+        this.generation.progress('decode', run, runs),
       )
-      yield { width, height, data: channelsFirst(stage.read('image'), channels) }
+      for (let i = 0; i < count; i++)
+        yield { width, height, data: channelsFirst(stage.read('image', i, chunk), channels) }
     }
-    const measured = stage.close()
-    const entry = {
-      stage: 'decode',
-      predictedBytes: plan.stage('decode').peakBytes,
-      measuredBytes: measured.peakBytes,
-      seconds: (performance.now() - start) / 1000,
-    }
-    const known = this.report.findIndex(({ stage: name }) => name === 'decode')
-    if (known < 0) this.report.push(entry)
-    else this.report[known] = entry
+    this.generation.closeStage(stage, start)
   }
 
   /**
@@ -103,18 +82,15 @@ export class Video {
    */
   async save(
     path: string | undefined,
-    options: VideoOptions & { tensors?: string } = {},
+    { tensors, ...options }: VideoOptions & { tensors?: string } = {},
   ): Promise<void> {
-    const [, height, width] = this.plan.stage('decode').state.image!.shape as [
-      number,
-      number,
-      number,
-    ]
+    const [, height, width] = this.plan.stage('decode').state.image!.shape as unknown as Extents
+    const fps = options.fps ?? this.source.fps
     const writers: VideoWriter[] = []
     try {
-      if (path !== undefined) writers.push(await openVideo(path, options))
-      if (options.tensors !== undefined)
-        writers.push(await openFrames(options.tensors, { frames: this.frameCount, width, height }))
+      if (path !== undefined) writers.push(await openVideo(path, { ...options, fps }))
+      if (tensors !== undefined)
+        writers.push(await openFrames(tensors, { frames: this.frameCount, width, height }))
       for await (const frame of this.frames()) {
         for (const writer of writers) await writer.write(frame)
       }
@@ -131,3 +107,5 @@ export class Video {
     await writeLatents(path, data, shape)
   }
 }
+
+type Extents = readonly [frames: number, height: number, width: number, channels: number]

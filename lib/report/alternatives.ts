@@ -1,11 +1,10 @@
 import { SluiceError } from '../errors.js'
-import type { PlanOptions } from '../pipelines/animatediff.js'
+import type { ShapeOptions } from '../pipelines/options.js'
 import type { PipelinePlan } from '../pipelines/pipeline-plan.js'
 
 /** Another choice of budget or size, planned in full. */
 export interface Alternative {
-  /** `budget`, `frames`, `size`. */
-  kind: 'budget' | 'frames' | 'size'
+  kind: 'budget' | 'frames' | 'size' | 'chunk'
   /** What changes: `8 frames instead of 16`. */
   change: string
   /** As it is asked for on the command line. */
@@ -16,17 +15,20 @@ export interface Alternative {
   stages: { name: string; peakBytes: number; mostSlices: number; commands: number }[]
 }
 
+/** Options that alternatives change. */
+type Change = ShapeOptions & { decodeChunk?: number }
+
 /** How alternatives are planned. */
 export interface Planner {
   /** @throws BudgetError, OptionError */
-  plan(change: PlanOptions, budget: number | undefined): PipelinePlan | Promise<PipelinePlan>
+  plan(change: Change, budget: number | undefined): PipelinePlan | Promise<PipelinePlan>
   /** Least budget that fits the plan's own size. */
   smallestBudget(): number
 }
 
 /**
- * What would lower a plan's peak, by planning it: the least budget that fits and one half-way, fewer frames, a smaller picture. Only what
- * lowers the peak is kept.
+ * What would lower a plan's peak, by planning it: the least budget that fits and one half-way, fewer frames, a smaller picture, fewer
+ * frames decoded at a time. Only what lowers the peak is kept.
  */
 export async function alternativesOf(plan: PipelinePlan, planner: Planner): Promise<Alternative[]> {
   const { frames, width, height } = plan.options as Record<'frames' | 'width' | 'height', number>
@@ -35,7 +37,7 @@ export async function alternativesOf(plan: PipelinePlan, planner: Planner): Prom
     kind: Alternative['kind'],
     change: string,
     options: string,
-    sizes: PlanOptions,
+    sizes: Change,
     budget: number | undefined,
   ) => {
     const other = await planned(planner, sizes, budget)
@@ -68,8 +70,19 @@ export async function alternativesOf(plan: PipelinePlan, planner: Planner): Prom
       { width: w, height: h },
       plan.budget,
     )
+  // Frames are decoded together where the decoder looks across them.
+  if (plan.stage('decode').state.latents!.shape[0]! > fewAtOnce)
+    await consider(
+      'chunk',
+      `${fewAtOnce} frames decoded at a time, with another result`,
+      `--decode-chunk ${fewAtOnce}`,
+      { decodeChunk: fewAtOnce },
+      plan.budget,
+    )
   return found
 }
+
+const fewAtOnce = 2
 
 /** About three quarters of a side, a multiple of 64 where it can be one: U-Nets halve latents three times. */
 function smaller(side: number): number {
@@ -78,7 +91,7 @@ function smaller(side: number): number {
 
 async function planned(
   planner: Planner,
-  sizes: PlanOptions,
+  sizes: Change,
   budget: number | undefined,
 ): Promise<PipelinePlan | undefined> {
   try {

@@ -36,7 +36,9 @@ test('every alternative lowers the peak and is what planning it gives', async ()
     const [first, second] = numbers
     const budget = kind === 'budget' ? first : undefined
     const change = { budget: {}, frames: { frames: first }, size: { width: first, height: second } }
-    const other = (await AnimateDiff.load(undefined, { ...device, budget })).plan(change[kind])
+    const other = (await AnimateDiff.load(undefined, { ...device, budget })).plan(
+      change[kind as keyof typeof change],
+    )
     assert.is(other.peakBytes, peakBytes)
     assert.ok(peakBytes < plan.peakBytes)
     assert.is(Math.max(...stages.map(stage => stage.peakBytes)), peakBytes)
