@@ -45,7 +45,11 @@ export async function denoise(
     const inputs = { sample, encoder_hidden_states: 'conditional' }
     await stage.run('unet', { inputs, outputs: { sample: 'predicted' } }, progress(halves - 1))
 
-    const { sample: keep, output, noise: fresh } = scheduler.step(step)
+    const {
+      sample: keep,
+      predictions: [output = 0],
+      noise: fresh,
+    } = scheduler.step(step)
     stage.write('coefficients', Float32Array.of(keep, output, ...(noise ? [fresh] : [])))
     if (noise) {
       const channels = latents!.shape[3]!
