@@ -3,7 +3,7 @@ import { OptionError } from '../errors.js'
 import { findLatents } from '../io/latents.js'
 import { vaeScale } from '../models/index.js'
 import { AnimateDiff, type PlanOptions } from '../pipelines/animatediff.js'
-import { schedulerNames } from '../schedulers/index.js'
+import { schedulerNames, spacingNames } from '../schedulers/index.js'
 import { parseBytes } from '../units.js'
 
 /** Options of `generate`, which `plan` takes too. */
@@ -19,6 +19,8 @@ export interface PipelineArguments {
   negative?: string
   seed?: number
   scheduler?: string
+  spacing?: string
+  karras?: boolean
   budget?: number
   device?: string
   threads?: number
@@ -52,6 +54,12 @@ export function addPipelineOptions(command: Command): Command {
     .option('--negative <prompt>', 'what to keep away from')
     .option('--seed <integer>', 'the same seed gives the same video', integer('seed', 0))
     .option('--scheduler <name>', `${schedulerNames.join(', ')} (default: the checkpoint's)`)
+    .option(
+      '--spacing <name>',
+      `time steps: ${spacingNames.join(', ')} (default: the checkpoint's)`,
+    )
+    .option('--karras', 'Karras sigmas, for euler and dpmpp-2m')
+    .option('--no-karras', "no Karras sigmas, where the checkpoint's scheduler has them")
     .option('--budget <bytes>', 'most memory, such as 512MiB or "2 GiB"', bytes)
     .option('--device <id>', 'auto, cpu, cuda:0')
     .option('--threads <count>', 'threads to use', integer('threads', 1))
@@ -109,8 +117,9 @@ export async function openPipeline(
  * @throws OptionError when an option contradicts it.
  */
 export function planOptions(args: PipelineArguments, pipeline: AnimateDiff): PlanOptions {
-  const { frames, width, height, steps, guidance, scheduler, slices, plan } = args
-  const options = { frames, width, height, steps, guidance, scheduler, slices, plan }
+  const { frames, width, height, steps, guidance, scheduler, spacing, karras, slices, plan } = args
+  const sizes = { frames, width, height, steps, guidance, slices, plan }
+  const options = { ...sizes, scheduler, spacing, karras }
   return args.initLatents === undefined
     ? options
     : { ...options, ...sizeOfLatents(args, args.initLatents, pipeline) }

@@ -23,6 +23,7 @@ import {
   latentSize,
   type RunOptions,
   type ShapeOptions,
+  shapeNames,
 } from './options.js'
 import { type LoadOptions, Pipeline, readDefaults, type Staged } from './pipeline.js'
 import type { PipelinePlan } from './pipeline-plan.js'
@@ -46,14 +47,7 @@ export interface GenerateOptions extends PlanOptions, RunOptions {
  * A loaded pipeline holds no weights: each stage takes its memory, packs its weights, runs, and gives all back.
  */
 export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
-  protected readonly shapeNames = [
-    'frames',
-    'height',
-    'width',
-    'steps',
-    'guidance',
-    'scheduler',
-  ] as const
+  protected readonly shapeNames = [...shapeNames, 'guidance'] as const
 
   private constructor(
     checkpoint: Checkpoint,
@@ -126,6 +120,8 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
       steps: options.steps ?? defaults.steps ?? 25,
       guidance: options.guidance ?? defaults.guidance ?? 7.5,
       scheduler: options.scheduler,
+      spacing: options.spacing,
+      karras: options.karras,
     }
     checkShape(shape)
     if (!Number.isFinite(shape.guidance))

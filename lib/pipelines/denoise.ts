@@ -3,10 +3,11 @@ import type { Stage } from '../runtime/stage.js'
 import type { Scheduler } from '../schedulers/index.js'
 import { channelsLast } from './layout.js'
 import type { Progress } from './progress.js'
+import { predictionOf, stepBindings, stepValues } from './step-program.js'
 
 /**
- * The loop over timesteps in a stage with the programs `unet`, `step` and, where the scheduler scales its input, `scale`; every tensor
- * stays in the arena. Step i of a scheduler that draws noise takes stream i + 1 of the seed (stream 0 is the start).
+ * The loop over a scheduler's evaluations in a stage with the program `unet` and those of `solverParts`; every tensor stays in the arena.
+ * Evaluation i of a scheduler that draws noise takes stream i + 1 of the seed (stream 0 is the start).
  */
 export async function denoise(
   stage: Stage,
@@ -19,6 +20,9 @@ export async function denoise(
   const steps = scheduler.timesteps.length
   const halves = guided ? 2 : 1
   const sample = scaled ? 'scaled' : 'latents'
+  // A factor of 0 on what no evaluation has written yet must find a number there.
+  for (let slot = 1; slot < scheduler.slots; slot++)
+    stage.write(predictionOf(slot), new Float32Array(latents!.bytes / 4))
   for (let step = 0; step < steps; step++) {
     const progress = (half: number) => (done: number, total: number) =>
       onProgress?.({
@@ -43,18 +47,14 @@ export async function denoise(
       )
     }
     const inputs = { sample, encoder_hidden_states: 'conditional' }
-    await stage.run('unet', { inputs, outputs: { sample: 'predicted' } }, progress(halves - 1))
+    const outputs = { sample: predictionOf(scheduler.step(step).slot) }
+    await stage.run('unet', { inputs, outputs }, progress(halves - 1))
 
-    const {
-      sample: keep,
-      predictions: [output = 0],
-      noise: fresh,
-    } = scheduler.step(step)
-    stage.write('coefficients', Float32Array.of(keep, output, ...(noise ? [fresh] : [])))
+    for (const { name, values } of stepValues(scheduler, step)) stage.write(name, values)
     if (noise) {
       const channels = latents!.shape[3]!
       stage.write('noise', channelsLast(gaussian(seed, noise.bytes / 4, step + 1), channels))
     }
-    await stage.run('step')
+    await stage.run('step', stepBindings(scheduler, step))
   }
 }
