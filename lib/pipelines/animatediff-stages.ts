@@ -67,7 +67,8 @@ export function animateDiffStages(
   const channels = config.unet.inChannels
   const latents = { shape: [shape.frames, rows, cols, channels], dtype: 'f32' } as const
   const context = { shape: [tokens, config.unet.crossAttentionDim], dtype: 'f32' } as const
-  const solver = solverParts(scheduler, latents, guided)
+  const one = { shape: [1], dtype: 'f32' } as const
+  const solver = solverParts(scheduler, latents, guided ? one : undefined)
 
   const text: StageSpec = {
     name: 'text',
@@ -79,7 +80,7 @@ export function animateDiffStages(
     name: 'denoise',
     state: {
       latents,
-      timestep: { shape: [1], dtype: 'f32' },
+      timestep: one,
       conditional: context,
       ...(guided && { unconditional: context }),
       ...solver.state,

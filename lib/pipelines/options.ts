@@ -15,6 +15,11 @@ export interface ShapeOptions {
   spacing?: string
   /** Karras sigmas, or none of them, whatever the configuration says; for `euler` and `dpmpp-2m`. */
   karras?: boolean
+  /**
+   * How activations are stored between operators: `f32`, or `f16` and `bf16` as on a GPU. The CPU runs `f32` alone, and plans all.
+   * Default: `f32`.
+   */
+  dtype?: 'f32' | 'f16' | 'bf16'
   /** Slices of every group, instead of what the budget asks. */
   slices?: number
   /** A plan, or the file of one that was saved: runs exactly so. Sizes, steps and threads come from it. */
@@ -23,6 +28,8 @@ export interface ShapeOptions {
 
 /** Options of every pipeline that a run takes besides. */
 export interface RunOptions {
+  /** Start noise in diffusers' layout, flattened, instead of a seed's. */
+  initLatents?: Float32Array
   /** An integer; the same seed gives the same video. Default: drawn, see `video.seed`. */
   seed?: number
   signal?: AbortSignal
@@ -40,6 +47,7 @@ export interface Shape {
   readonly scheduler?: string
   readonly spacing?: string
   readonly karras?: boolean
+  readonly dtype?: 'f32' | 'f16' | 'bf16'
 }
 
 /** Names of the fields that every pipeline's shape has. */
@@ -51,6 +59,7 @@ export const shapeNames = [
   'scheduler',
   'spacing',
   'karras',
+  'dtype',
 ] as const
 
 /** What the options say over the checkpoint's scheduler. */
@@ -63,11 +72,13 @@ export function schedulerOverride({ scheduler, spacing, karras }: Shape): Schedu
 }
 
 /** @throws OptionError */
-export function checkShape({ frames, steps }: Shape): void {
+export function checkShape({ frames, steps, dtype = 'f32' }: Shape): void {
   for (const [name, value] of Object.entries({ frames, steps })) {
     if (!Number.isSafeInteger(value) || value < 1)
       throw new OptionError(`${name}: expected a positive integer, got ${value}`)
   }
+  if (!['f32', 'f16', 'bf16'].includes(dtype))
+    throw new OptionError(`dtype: expected f32, f16 or bf16, got ${dtype}`)
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { StageSpec, StateSpec } from '../planner/plan.js'
-import { combine, lerp, type Program, program } from '../program/index.js'
+import { add, combine, lerp, mul, type Program, program, sub } from '../program/index.js'
 import type { Tensor } from '../program/tensor.js'
 import type { Bindings } from '../runtime/stage.js'
 import type { Scheduler } from '../schedulers/index.js'
@@ -25,12 +25,14 @@ export function predictionOf(slot: number): string {
 /**
  * What a scheduler adds to a stage that denoises `latents`: the programs `step` and, where it scales the network's input, `scale`; the
  * state that these read and write; how often they run.
- * @param guided whether the network runs for both halves: state and inputs `predictedUnconditional` and `guidance`
+ * @param latents [frames, rows, cols, channels]
+ * @param guidance g of unconditional + g · (conditional - unconditional): [1] for one scale, [frames, channels] for one of each frame;
+ *   undefined: the conditional half alone
  */
 export function solverParts(
   scheduler: Scheduler,
   latents: StateSpec,
-  guided: boolean,
+  guidance: StateSpec | undefined,
 ): Required<Pick<StageSpec, 'state' | 'programs' | 'runs'>> {
   const { shape } = latents
   const scaled = needsScaling(scheduler)
@@ -46,11 +48,11 @@ export function solverParts(
       ...Object.fromEntries(slots),
       ...Object.fromEntries(coefficients),
       ...(drawsNoise(scheduler) && { noise: latents }),
-      ...(guided && { predictedUnconditional: latents, guidance: vector(1) }),
+      ...(guidance && { predictedUnconditional: latents, guidance }),
       ...(scaled && { scaled: latents, inputScale: vector(1) }),
     },
     programs: {
-      step: stepProgram(scheduler, shape, guided),
+      step: stepProgram(scheduler, shape, guidance?.shape),
       ...(scaled && { scale: scaleProgram(shape) }),
     },
     runs: { step: evaluations, scale: evaluations },
@@ -61,18 +63,23 @@ export function solverParts(
  * Guidance and the scheduler's step (see SchedulerStep). With past predictions the new one is converted and held first, over the network's
  * output; without, both are one sum of the latents and the network's output.
  */
-function stepProgram(scheduler: Scheduler, shape: readonly number[], guided: boolean): Program {
+function stepProgram(
+  scheduler: Scheduler,
+  shape: readonly number[],
+  guidance: readonly number[] | undefined,
+): Program {
   const past = scheduler.slots - 1
   return program('step', trace => {
     const latents = trace.input('latents', shape)
     const conditional = trace.input('predicted', shape)
-    const output = guided
-      ? lerp(
-          trace.input('predictedUnconditional', shape),
-          conditional,
-          trace.input('guidance', [1]),
-        )
-      : conditional
+    const guided = (scaleShape: readonly number[]) => {
+      const unconditional = trace.input('predictedUnconditional', shape)
+      const scale = trace.input('guidance', scaleShape)
+      return scaleShape.length === 1
+        ? lerp(unconditional, conditional, scale)
+        : add(mul(sub(conditional, unconditional), scale), unconditional)
+    }
+    const output = guidance ? guided(guidance) : conditional
     const held = past > 0 ? combine(trace.input('conversion', [2]), [latents, output]) : undefined
     const sources = [latents, held ?? output]
     for (let i = 0; i < past; i++) sources.push(trace.input(`past${i}`, shape))
