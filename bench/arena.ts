@@ -3,12 +3,11 @@
  * optimum is known.
  *   node dist/bench/arena.js [--nodes N] [--quick N] [--out FILE]
  */
-import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
-import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { arenaNodes, packArena } from '../lib/planner/arena/index.js'
 import { checkOffsets, type GuillotineSpec, guillotine } from '../tests/support/guillotine.js'
+import { provenance } from './provenance.js'
 
 const { values } = parseArgs({
   options: {
@@ -70,10 +69,8 @@ for (const cuts of new Set(results.map(result => result.cuts))) {
   )
 }
 if (values.out) {
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim()
-  const machine = { cpu: cpus()[0]?.model ?? '', cores: cpus().length, node: process.version }
   const options = { nodes: Number(values.nodes), quick: Number(values.quick) }
-  const head = JSON.stringify({ commit, machine, options })
+  const head = JSON.stringify({ ...provenance(), options })
   const rows = results.map(result => `    ${JSON.stringify(result)}`).join(',\n')
   writeFileSync(values.out, `${head.slice(0, -1)},"results":[\n${rows}\n]}\n`)
 }

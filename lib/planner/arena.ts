@@ -1,5 +1,8 @@
-import { problemOf } from './arena/problem.js'
-import { solve } from './arena/solve.js'
+import type { Placement } from './arena/greedy.js'
+import { packInLayers } from './arena/layers.js'
+import { type Problem, problemOf } from './arena/problem.js'
+import { Reordering } from './arena/reorder.js'
+import { greedy, solve } from './arena/solve.js'
 import { alignment } from './storage.js'
 
 /** A buffer to place: bytes, and the half-open lifetime [start, end). */
@@ -7,6 +10,8 @@ export interface Placeable {
   readonly bytes: number
   readonly start: number
   readonly end: number
+  /** Another, never alive with this one, that must end at the same place, or begin at it. */
+  readonly tied?: { readonly to: number; readonly end: 'top' | 'bottom' }
 }
 
 export interface Packing {
@@ -18,19 +23,36 @@ export interface Packing {
 
 /**
  * Aligned offsets for a plan's buffers such that no two that are alive together overlap, in
- * `lowerBound` bytes, a thousandth more, or the fewest found: greedy orders, then a search of
- * `nodes`. Deterministic.
+ * `lowerBound` bytes, a thousandth more, or the fewest found: greedy orders, then a search of `nodes`,
+ * of many buffers in layers. Deterministic.
  */
 export function packBuffers(
   buffers: readonly Placeable[],
   lowerBound: number,
   nodes = searchNodes,
 ): Packing {
-  const problem = problemOf(
-    buffers.map(({ bytes, start, end }) => ({ size: bytes, lower: start, upper: end, alignment })),
-    'plan',
-  )
-  const solution = solve(problem, Math.floor((lowerBound / problem.unit) * closeEnough), nodes)
+  const problem = planProblem(buffers)
+  const goal = Math.floor((lowerBound / problem.unit) * closeEnough)
+  const tied = problem.ties !== undefined
+  const start = tied ? greedy(problem, goal) : undefined
+  let solution: Placement = start ?? solve(problem, goal, 0)
+  const consider = (next: Placement | undefined) => {
+    if (next && next.height < solution.height) solution = next
+  }
+  if (solution.height > goal && problem.count > fewBuffers)
+    consider(
+      packInLayers(problem, goal, large => {
+        const part = planProblem(large.map(i => withoutTie(buffers[i]!)))
+        return solve(part, part.lowerBound, nodes).offsets
+      }),
+    )
+  if (solution.height > goal && !tied && (problem.count <= fewBuffers || nodes > searchNodes))
+    consider(solve(problem, goal, nodes))
+  if (solution.height > goal && start) {
+    const local = new Reordering(problem, start, goal)
+    local.run(nodes)
+    consider(local.best)
+  }
   const offsets = Array.from(solution.offsets, units => units * problem.unit)
   const bytes = buffers.reduce(
     (top, buffer, i) => (buffer.bytes > 0 ? Math.max(top, offsets[i]! + buffer.bytes) : top),
@@ -39,6 +61,25 @@ export function packBuffers(
   return { offsets, bytes }
 }
 
+function planProblem(buffers: readonly Placeable[]): Problem {
+  const problem = problemOf(
+    buffers.map(({ bytes, start, end }) => ({ size: bytes, lower: start, upper: end, alignment })),
+    'plan',
+  )
+  const ties = new Map<number, { to: number; rise: number }>()
+  buffers.forEach(({ tied }, i) => {
+    if (!tied) return
+    const rise = tied.end === 'top' ? problem.size[i]! - problem.size[tied.to]! : 0
+    ties.set(i, { to: tied.to, rise })
+    ties.set(tied.to, { to: i, rise: -rise })
+  })
+  return ties.size > 0 ? { ...problem, ties } : problem
+}
+
+const withoutTie = ({ tied: _, ...buffer }: Placeable): Placeable => buffer
+
 const closeEnough = 1.001
-/** Some hundredths of a second, spent only where greedy orders do not come close. */
-const searchNodes = 20_000
+/** A hundredth of a second or so, spent only where greedy orders do not come close. */
+const searchNodes = 5_000
+/** More than these are packed in layers. */
+const fewBuffers = 200

@@ -1,7 +1,7 @@
 import type { Node } from '../program/graph.js'
 import { opSpec, type Target } from '../program/op.js'
 import { type Region, wholeRegion } from '../program/region.js'
-import type { DType } from '../program/tensor.js'
+import type { DType, Tensor } from '../program/tensor.js'
 import { bandRange, type Group, restrict, type Slicing } from './group.js'
 
 /** What a device reaches, for a roofline: floating-point operations and bytes per second, and the cost of one command. */
@@ -61,10 +61,10 @@ type Parts = readonly (readonly [size: number, count: number])[]
 
 /**
  * Times of sliced groups: the sum over their commands, so that small slices cost their dispatch and what they lose in efficiency.
- * Keeps what it has computed: a search asks for the same slices of a node again and again.
+ * Keeps what it has computed, by output: a search asks for the same slices of a node again and again.
  */
 export class CommandCosts {
-  private readonly known = new Map<Node, Map<number, number>>()
+  private readonly known = new Map<Tensor, Map<number, number>>()
   private readonly dtypes = new Map<Node, DType>()
 
   constructor(
@@ -75,6 +75,11 @@ export class CommandCosts {
   /** Seconds of one command. */
   command(node: Node, wanted: Region): number {
     return this.model.seconds(node, wanted, this.dtypeOf(node))
+  }
+
+  /** Seconds of a node that runs whole. */
+  node(node: Node): number {
+    return this.sliced(node, undefined, 1, undefined, 1)
   }
 
   /** Seconds of all commands of a group. */
@@ -121,10 +126,10 @@ export class CommandCosts {
     innerAxis: number | undefined,
     innerSize: number,
   ): number {
-    let seconds = this.known.get(node)
+    let seconds = this.known.get(node.output)
     if (!seconds) {
       seconds = new Map()
-      this.known.set(node, seconds)
+      this.known.set(node.output, seconds)
     }
     const key =
       (size * 2 ** 24 + innerSize) * 25 +

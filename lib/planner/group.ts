@@ -38,14 +38,15 @@ export const sliceAxes = [0, 1] as const
  * the group; any other must be whole.
  */
 export function readsAligned(node: Node, input: number, axis: number): boolean {
-  const known = alignments.get(node) ?? new Map<number, boolean>()
-  alignments.set(node, known)
+  const known = alignments.get(node.output) ?? new Map<number, boolean>()
+  alignments.set(node.output, known)
   const key = input * 4 + axis
   if (!known.has(key)) known.set(key, probeAlignment(node, input, axis))
   return known.get(key)!
 }
 
-const alignments = new WeakMap<Node, Map<number, boolean>>()
+/** By output: a node copied with other operands of the same shapes reads as it did. */
+const alignments = new WeakMap<Tensor, Map<number, boolean>>()
 
 function probeAlignment(node: Node, input: number, axis: number): boolean {
   const tensor = node.inputs[input]!.tensor
@@ -78,9 +79,11 @@ export class OpenGroup {
   axes: number[] = []
   private readonly written = new Set<Tensor>()
 
+  constructor(private readonly allowed: readonly number[] = sliceAxes) {}
+
   /** Axes along which the node could join: the group's extent, and inputs from inside read at their own slice. */
   joinable(node: Node): number[] {
-    return (this.nodes.length ? this.axes : [...sliceAxes]).filter(axis => {
+    return (this.nodes.length ? this.axes : [...this.allowed]).filter(axis => {
       const extent = node.output.shape[axis]!
       if (!hasAxis(node, axis) || extent < 2) return false
       if (this.nodes.length && this.nodes[0]!.output.shape[axis] !== extent) return false
@@ -106,16 +109,16 @@ export class OpenGroup {
  * frames, temporal ops along rows of pixels). An op that cannot join but needs nothing of the group (projections of the text, of the
  * time embedding) moves before it.
  */
-export function formGroups(program: Program): Group[] {
+export function formGroups(program: Program, allowed: readonly number[] = sliceAxes): Group[] {
   const closed: Node[][] = []
   const axes: (number | undefined)[] = []
-  let open = new OpenGroup()
+  let open = new OpenGroup(allowed)
   const close = () => {
     if (open.nodes.length) {
       closed.push(open.nodes)
       axes.push(open.axes[0])
     }
-    open = new OpenGroup()
+    open = new OpenGroup(allowed)
   }
   for (const node of program.nodes) {
     let joinable = open.joinable(node)
@@ -135,10 +138,10 @@ export function formGroups(program: Program): Group[] {
   return closed.map((nodes, id) => makeGroup(id, nodes, axes[id]))
 }
 
-/** A group of nodes along an axis, with its inner groups. */
+/** A group of nodes along an axis, or that runs once, with its inner groups along rows. */
 export function makeGroup(id: number, nodes: readonly Node[], axis: number | undefined): Group {
   const extent = axis === undefined ? 1 : nodes[0]!.output.shape[axis]!
-  return { id, nodes, axis, extent, inner: axis === 0 ? innerGroups(nodes, 1) : [] }
+  return { id, nodes, axis, extent, inner: axis === 1 ? [] : innerGroups(nodes, 1) }
 }
 
 /** Runs of ops inside a group that can be sliced along `axis` too: feed-forwards and projections along the rows of a frame. */

@@ -1,26 +1,43 @@
 import type { Node, Program } from '../program/graph.js'
 import type { Target } from '../program/op.js'
 import { type Tensor, tensorBytes } from '../program/tensor.js'
-import { candidates } from './budget.js'
 import type { CommandCosts } from './cost.js'
-import { formGroups, type Group, makeGroup, OpenGroup, type Slicing } from './group.js'
-import { aligned, boundOf, type Surroundings, storageOf } from './storage.js'
-
-/** A way to run a segment: its group, slicing, most bytes alive meanwhile, and modelled seconds. */
-interface Way {
-  readonly group: Group
-  readonly slicing: Slicing
-  readonly bytes: number
-  readonly seconds: number
-}
+import { type Group, makeGroup, OpenGroup, type Slicing, unsliced } from './group.js'
+import { GroupMemory, ScratchTable } from './group-memory.js'
+import { aligned, boundOf, type Overlays, type Surroundings, storageOf } from './storage.js'
 
 /** Nodes [first, end) of the order that can be one group. */
 interface Segment {
   readonly first: number
   readonly end: number
   readonly axes: readonly number[]
-  /** Ways by falling bytes and rising seconds: the Pareto front. Made when first asked for. */
-  ways?: readonly Way[]
+  /** Bytes of tensors that live across the segment and are not read in it. */
+  readonly passing: number
+  /** Seconds when nothing is sliced: no slicing is faster. */
+  readonly seconds: number
+  /** Its memory unsliced and by axis; made when first asked for. */
+  memories?: readonly GroupMemory[]
+  /** Fewest bytes of any slicing, and the step of the order that needs them. */
+  least?: Bottleneck
+}
+
+/** The largest step of a way through a program. */
+export interface Bottleneck {
+  readonly bytes: number
+  readonly step: number
+  /** The group that it is a step of: nodes [first, end) of the order. */
+  readonly first: number
+  readonly end: number
+}
+
+/** Memories of segments that partitioners of variants of one program share, by their ends. */
+export type SharedMemories = Map<string, readonly GroupMemory[]>
+
+/** A way to run a segment. */
+interface Way {
+  readonly group: Group
+  readonly slicing: Slicing
+  readonly seconds: number
 }
 
 /** Groups in order with their slicings. */
@@ -38,146 +55,252 @@ export class Partitioner {
   private readonly order: readonly Node[]
   private readonly segments: readonly (readonly Segment[])[]
   private readonly bound: ReadonlySet<Tensor>
-  /** Step that writes a tensor, and the last that reads it. */
+  /** Step that writes a tensor, and those that read it, in order. */
   private readonly written = new Map<Tensor, number>()
-  private readonly lastRead = new Map<Tensor, number>()
+  private readonly reads = new Map<Tensor, number[]>()
+  /** Bytes of whole tensors that are alive between two steps of the order. */
+  private readonly crossing: Float64Array
+  private narrowest?: Bottleneck
 
+  /**
+   * @param shared memories of other variants of the program
+   * @param changed tensors by which this variant differs from the others
+   */
   constructor(
     program: Program,
     private readonly target: Target,
     private readonly costs: CommandCosts,
+    private readonly scratch = new ScratchTable(target),
+    private readonly shared: SharedMemories = new Map(),
+    private readonly changed: ReadonlySet<Tensor> = new Set(),
+    private readonly overlays: Overlays = new Map(),
   ) {
-    const greedy = formGroups(program)
-    this.order = greedy.flatMap(group => group.nodes)
+    this.order = program.nodes
     this.bound = boundOf(program)
     this.order.forEach((node, step) => {
       this.written.set(node.output, step)
-      for (const { tensor } of node.inputs) this.lastRead.set(tensor, step)
+      for (const { tensor } of node.inputs) {
+        const steps = this.reads.get(tensor)
+        if (steps) steps.push(step)
+        else this.reads.set(tensor, [step])
+      }
     })
-    const cuts = this.cutPoints(greedy)
+    this.crossing = new Float64Array(this.order.length + 1)
+    for (const [tensor, step] of this.written) {
+      if (this.bound.has(tensor)) continue
+      const last = this.lastRead(tensor)
+      for (let at = step + 1; at <= last; at++) this.crossing[at]! += aligned(tensorBytes(tensor))
+    }
+    const cuts = this.cutPoints()
+    const seconds = this.order.map(node => costs.node(node))
     this.segments = this.order.map((_, first) =>
-      cuts[first] ? this.segmentsFrom(first, cuts) : [],
+      cuts[first] ? this.segmentsFrom(first, cuts, seconds) : [],
     )
   }
 
-  /** The fastest partition of which no group needs more than `allowed` bytes; undefined where there is none. */
-  fastest(allowed: number): Partition | undefined {
-    return this.shortest(
-      segment => {
-        let best: Way | undefined
-        for (const way of this.waysOf(segment))
-          if (way.bytes <= allowed && (!best || way.seconds < best.seconds)) best = way
-        return best
-      },
-      (before, way) => before + way.seconds,
-    )
-  }
-
-  /** The least bytes that the largest group of any partition needs. */
-  leastBytes(): number {
-    let most = 0
-    this.shortest(
-      segment => this.waysOf(segment)[this.waysOf(segment).length - 1],
-      (before, way) => Math.max(before, way.bytes),
-      total => {
-        most = total
-      },
-    )
-    return most
-  }
-
-  private shortest(
-    wayOf: (segment: Segment) => Way | undefined,
-    add: (before: number, way: Way) => number,
-    seen: (total: number) => void = () => {},
-  ): Partition | undefined {
-    const count = this.order.length
-    const total = new Array<number>(count + 1).fill(Number.POSITIVE_INFINITY)
-    const taken = new Array<{ from: number; way: Way } | undefined>(count + 1)
-    total[0] = 0
+  /**
+   * The fastest partition of which no group needs more than `allowed` bytes, nor more than `roomy` where it can do with that: slack in
+   * most places lets the arena be packed in what the few tight ones need. Undefined where there is none.
+   */
+  fastest(allowed: number, roomy = allowed): Partition | undefined {
+    const { count, total, taken } = this.search<Way>()
     for (let first = 0; first < count; first++) {
       if (total[first] === Number.POSITIVE_INFINITY) continue
       for (const segment of this.segments[first]!) {
-        const way = wayOf(segment)
-        if (!way) continue
-        const sum = add(total[first]!, way)
-        // The longer group wins a tie: fewer whole tensors.
-        if (sum < total[segment.end]!) {
-          total[segment.end] = sum
-          taken[segment.end] = { from: first, way }
-        }
+        if (total[first]! + segment.seconds >= total[segment.end]!) continue
+        const way = this.fastestWay(segment, roomy) ?? this.fastestWay(segment, allowed)
+        if (!way || total[first]! + way.seconds >= total[segment.end]!) continue
+        total[segment.end] = total[first]! + way.seconds
+        taken[segment.end] = { first, way }
       }
     }
     if (total[count] === Number.POSITIVE_INFINITY) return undefined
-    seen(total[count]!)
     const ways: Way[] = []
-    for (let at = count; at > 0; at = taken[at]!.from) ways.unshift(taken[at]!.way)
+    for (let at = count; at > 0; at = taken[at]!.first) ways.unshift(taken[at]!.way)
     return {
       groups: ways.map(({ group }, id) => ({ ...group, id })),
       slicings: ways.map(({ slicing }) => slicing),
     }
   }
 
+  /** The least bytes that the largest group of any partition needs, and its largest step. */
+  bottleneck(): Bottleneck {
+    this.narrowest ??= this.findBottleneck()
+    return this.narrowest
+  }
+
   /**
-   * Positions where a group may begin: those of the greedy groups, and where few tensors cross, not counting what waits long (skips):
-   * after a residual, an activation, a projection.
+   * Pairs at a bottleneck of which one could lie over the other: a whole tensor that its group writes frame by frame, and one that the
+   * group is the last to read, before. Largest first.
    */
-  private cutPoints(greedy: readonly Group[]): boolean[] {
-    const crossing = new Array<number>(this.order.length + 1).fill(0)
+  overlaysAt({ first, end }: Bottleneck): { above: Tensor; below: Tensor }[] {
+    const used = new Set<Tensor>([...this.overlays].flat())
+    const featured = (tensor: Tensor) =>
+      tensor.shape.length === 4 &&
+      tensor.shape[0]! > 1 &&
+      !this.bound.has(tensor) &&
+      !used.has(tensor)
+    const found: { above: Tensor; below: Tensor; bytes: number }[] = []
+    for (let step = first; step < end; step++) {
+      const above = this.order[step]!.output
+      if (!featured(above) || this.lastRead(above) < end) continue
+      for (const [below, written] of this.written) {
+        if (written >= first) break
+        const last = this.lastRead(below)
+        if (last < first || last >= step || !featured(below)) continue
+        if (below.shape[0] !== above.shape[0]) continue
+        found.push({ above, below, bytes: Math.min(tensorBytes(above), tensorBytes(below)) })
+      }
+    }
+    return found.sort(
+      (a, b) => b.bytes - a.bytes || a.above.id - b.above.id || a.below.id - b.below.id,
+    )
+  }
+
+  private findBottleneck(): Bottleneck {
+    const { count, total, taken } = this.search<Bottleneck>()
+    for (let first = 0; first < count; first++) {
+      for (const segment of this.segments[first]!) {
+        if (Math.max(total[first]!, this.atLeast(segment)) >= total[segment.end]!) continue
+        const least = this.leastOf(segment)
+        const most = Math.max(total[first]!, least.bytes)
+        if (most >= total[segment.end]!) continue
+        total[segment.end] = most
+        taken[segment.end] = { first, way: least }
+      }
+    }
+    let worst: Bottleneck = { bytes: 0, step: 0, first: 0, end: 0 }
+    for (let at = count; at > 0; at = taken[at]!.first)
+      if (taken[at]!.way.bytes > worst.bytes) worst = taken[at]!.way
+    return worst
+  }
+
+  /** What whole tensors alone need at the ends of a segment. */
+  private atLeast({ first, end, passing }: Segment): number {
+    return Math.max(passing, this.crossing[first]!, this.crossing[end]!)
+  }
+
+  private leastOf(segment: Segment): Bottleneck {
+    if (!segment.least) {
+      let best: Bottleneck | undefined
+      for (const memory of this.memoriesOf(segment)) {
+        const { bytes, step } = memory.least()
+        if (!best || segment.passing + bytes < best.bytes)
+          best = {
+            bytes: segment.passing + bytes,
+            step: segment.first + step,
+            first: segment.first,
+            end: segment.end,
+          }
+      }
+      segment.least = best!
+    }
+    return segment.least
+  }
+
+  private search<T>() {
+    const count = this.order.length
+    const total = new Float64Array(count + 1).fill(Number.POSITIVE_INFINITY)
+    total[0] = 0
+    return { count, total, taken: new Array<{ first: number; way: T } | undefined>(count + 1) }
+  }
+
+  /** The fastest slicing of a segment within a limit. Coarser is faster: the first that fits along an axis ends the search there. */
+  private fastestWay(segment: Segment, allowed: number): Way | undefined {
+    if (this.atLeast(segment) > allowed || (segment.least?.bytes ?? 0) > allowed) return undefined
+    const limit = allowed - segment.passing
+    let best: Way | undefined
+    for (const memory of this.memoriesOf(segment)) {
+      const { group } = memory
+      const whole = unsliced(group)
+      // The group that runs once, its inner runs sliced, comes first.
+      for (const chunk of group.axis === undefined ? [1] : chunksOf(group.extent).slice(1)) {
+        const peaks = memory.peaks({ ...whole, chunk })
+        if (peaks.bytes <= limit && group.axis === undefined)
+          return { group, slicing: whole, seconds: segment.seconds }
+        if (peaks.outside > limit) continue
+        const slicing = innerWithin(memory, { ...whole, chunk }, peaks.inner, limit)
+        if (!slicing) continue
+        const seconds = this.costs.group(group, slicing)
+        if (!best || seconds < best.seconds) best = { group, slicing, seconds }
+        if (peaks.bytes <= limit) break
+      }
+    }
+    return best
+  }
+
+  /**
+   * Positions where a group may begin: in a short program all of them; else those where the longest groups end, and where few tensors
+   * cross, not counting what waits long (skips): after a residual, an activation, a projection.
+   */
+  private cutPoints(): boolean[] {
+    const { length } = this.order
+    if (length <= shortProgram) return new Array<boolean>(length + 1).fill(true)
+    const crossing = new Array<number>(length + 1).fill(0)
     for (const [tensor, step] of this.written) {
-      const last = this.lastRead.get(tensor) ?? step
+      const last = this.lastRead(tensor)
       if (tensor.shape.length < 4 || last - step > longWait) continue
       for (let at = step + 1; at <= last; at++) crossing[at]!++
     }
     const cuts = crossing.map(count => count <= mostCrossing)
-    let step = 0
-    for (const group of greedy) {
-      cuts[step] = true
-      step += group.nodes.length
-    }
-    cuts[this.order.length] = true
+    let open = new OpenGroup()
+    this.order.forEach((node, step) => {
+      let axes = open.joinable(node)
+      if (axes.length === 0) {
+        cuts[step] = true
+        open = new OpenGroup()
+        axes = open.joinable(node)
+      }
+      open.push(node, axes)
+    })
+    cuts[length] = true
     return cuts
   }
 
-  private segmentsFrom(first: number, cuts: readonly boolean[]): Segment[] {
+  /** Segments that begin at a position, shortest first. */
+  private segmentsFrom(
+    first: number,
+    cuts: readonly boolean[],
+    seconds: readonly number[],
+  ): Segment[] {
+    const passing = this.passingFrom(first)
     const open = new OpenGroup()
     const found: Segment[] = []
+    let sum = 0
     for (let end = first; end < this.order.length; ) {
       const node = this.order[end]!
       const axes = open.joinable(node)
       if (end > first && axes.length === 0) break
       open.push(node, axes)
+      sum += seconds[end]!
       end++
-      if (cuts[end]) found.push({ first, end, axes })
+      if (cuts[end]) found.push({ first, end, axes, passing: passing(end), seconds: sum })
       if (axes.length === 0) break
     }
-    return found.reverse()
+    return found
   }
 
-  private waysOf(segment: Segment): readonly Way[] {
-    segment.ways ??= this.makeWays(segment)
-    return segment.ways
+  private memoriesOf(segment: Segment): readonly GroupMemory[] {
+    segment.memories ??= this.sharedMemoriesOf(segment)
+    return segment.memories
   }
 
-  private makeWays({ first, end, axes }: Segment): Way[] {
+  private sharedMemoriesOf({ first, end, axes }: Segment): readonly GroupMemory[] {
     const nodes = this.order.slice(first, end)
+    const changed = nodes.some(
+      ({ inputs, output }) =>
+        this.changed.has(output) || inputs.some(({ tensor }) => this.changed.has(tensor)),
+    )
+    const key = `${nodes[0]!.output.id} ${nodes.at(-1)!.output.id} ${nodes.length}`
+    const known = changed ? undefined : this.shared.get(key)
+    if (known) return known
     const around = this.surroundings(first, end, nodes)
-    const passing = this.passingBytes(first, end)
-    const ways: Way[] = []
-    for (const axis of axes.length ? axes : [undefined]) {
+    const memories = [undefined, ...axes].map(axis => {
       const group = makeGroup(0, nodes, axis)
-      const storage = storageOf([group], this.target, around)
-      for (const { slicing, bytes } of candidates(storage, group)) {
-        ways.push({
-          group,
-          slicing,
-          bytes: bytes + passing,
-          seconds: this.costs.group(group, slicing),
-        })
-      }
-    }
-    ways.sort((a, b) => a.seconds - b.seconds || a.bytes - b.bytes)
-    return ways.filter((way, i) => ways.slice(0, i).every(({ bytes }) => bytes > way.bytes))
+      return new GroupMemory(storageOf([group], this.target, around), group, this.scratch)
+    })
+    if (!changed) this.shared.set(key, memories)
+    return memories
   }
 
   private surroundings(first: number, end: number, nodes: readonly Node[]): Surroundings {
@@ -191,29 +314,67 @@ export class Partitioner {
     return {
       bound: this.bound,
       before: [...before],
-      readAfter: tensor => (this.lastRead.get(tensor) ?? -1) >= end,
+      readAfter: tensor => this.lastRead(tensor) >= end,
+      overlays: this.overlays,
     }
   }
 
-  /** Bytes of tensors that live across the segment without being read in it. */
-  private passingBytes(first: number, end: number): number {
-    let bytes = 0
-    const touched = new Set<Tensor>(
-      this.order.slice(first, end).flatMap(({ inputs }) => inputs.map(({ tensor }) => tensor)),
-    )
+  private lastRead(tensor: Tensor): number {
+    return this.reads.get(tensor)?.at(-1) ?? -1
+  }
+
+  /** By the end of a segment that begins at `first`: bytes written before it and read only after it. */
+  private passingFrom(first: number): (end: number) => number {
+    const waiting: { next: number; bytes: number }[] = []
     for (const [tensor, step] of this.written) {
       if (step >= first) break
-      if (
-        (this.lastRead.get(tensor) ?? -1) >= end &&
-        !touched.has(tensor) &&
-        !this.bound.has(tensor)
-      )
-        bytes += aligned(tensorBytes(tensor))
+      if (this.lastRead(tensor) < first || this.bound.has(tensor)) continue
+      const next = this.reads.get(tensor)!.find(read => read >= first)!
+      waiting.push({ next, bytes: aligned(tensorBytes(tensor)) })
     }
-    return bytes
+    return end => waiting.reduce((sum, { next, bytes }) => (next >= end ? sum + bytes : sum), 0)
   }
 }
 
+/** The fewest inner slices with which every inner group stays within a limit; undefined where even the finest do not. */
+function innerWithin(
+  memory: GroupMemory,
+  slicing: Slicing,
+  peaks: readonly number[],
+  limit: number,
+): Slicing | undefined {
+  let found = slicing
+  for (const [i, { extent }] of memory.group.inner.entries()) {
+    if (peaks[i]! <= limit) continue
+    const chunks = chunksOf(extent)
+    const within = (chunk: number) => {
+      found = { ...found, inner: found.inner.map((old, j) => (i === j ? chunk : old)) }
+      return memory.peaks(found).inner[i]! <= limit
+    }
+    // Finer slices hold less: bisect.
+    let [low, high] = [1, chunks.length]
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (within(chunks[middle]!)) high = middle
+      else low = middle + 1
+    }
+    if (low >= chunks.length || !within(chunks[low]!)) return undefined
+  }
+  return found
+}
+
+/** Sizes of slices that make different counts of them, largest first: the whole extent, half of it, … one. */
+function chunksOf(extent: number): number[] {
+  const chunks: number[] = []
+  for (let count = 1; count <= extent; count++) {
+    const chunk = Math.ceil(extent / count)
+    if (chunk !== chunks[chunks.length - 1]) chunks.push(chunk)
+  }
+  return chunks
+}
+
+/** Programs of so many ops are searched with groups that begin anywhere. */
+const shortProgram = 48
 /** Tensors that cross a position where groups may begin: a feature, what it is blended with and what is added to both. */
 const mostCrossing = 3
 /** A tensor that waits this many steps is a skip, whole whatever the groups. */

@@ -174,11 +174,18 @@ class Lifetimes {
       if (read > write) return `${before.name} read before ${after.name} takes its memory`
       const group = this.plan.groups.find(({ nodes }) => nodes.some(n => n.output === after))!
       const looped = this.loops(group)
+      const writer = group.nodes.find(({ output }) => output === after)!
       for (const node of group.nodes) {
         for (const [input, { tensor, role }] of node.inputs.entries()) {
           if (tensor !== before) continue
           if (looped && !readsAligned(node, input, group.axis!))
             return `${node.name} to read only what it has not overwritten of ${before.name}`
+          const loop = group.inner.find(
+            ({ first, last }) =>
+              within(group, node, first, last) && within(group, writer, first, last),
+          )
+          if (loop && !readsAligned(node, input, loop.axis))
+            return `${node.name} to read only its own inner slice of ${before.name}`
           if (node.output === after && !opSpec(node.op).inPlace?.includes(role))
             return `${node.name} not to overwrite its ${role}`
         }
@@ -216,13 +223,63 @@ class Lifetimes {
             to = Math.max(to, time + inner.last + 1)
           }
         }
-        const fault = this.heldFault(tensor, region, held, from, to, outer, ranges)
+        const lent = this.lent(held, group, slicing, time)
+        const fault = this.heldFault(tensor, region, lent ?? held, from, to, outer, ranges)
         if (fault) return `${node.name} with ${fault}`
       }
       const fault = this.scratchFault(node, wanted, time + index, undefined)
       if (fault) return fault
     }
     return undefined
+  }
+
+  /**
+   * The buffer of a tensor with the lifetime of the one that it is tied to, where a sliced group reads the lower of the two frame by
+   * frame ahead of writing the upper: (i + 1)t ≤ n(t - e) + (i + 1)e for frames of e and t bytes that end at one place, or t < e.
+   */
+  private lent(
+    held: readonly Buffer[],
+    group: Group,
+    slicing: Slicing,
+    time: number,
+  ): Buffer[] | undefined {
+    const { buffers, offsets } = this.plan
+    const [own] = held
+    const end = time + group.nodes.length
+    if (held.length !== 1 || !own || own.kind !== 'whole' || !this.loops(group)) return undefined
+    const host = buffers.find(
+      ({ kind, tied, start, end: stop }) =>
+        kind === 'whole' && tied && own.tensors.includes(tied.to) && start <= time && stop >= end,
+    )
+    if (!host || slicing.bands !== undefined || group.axis !== 0) return undefined
+    const [at, base] = [offsets[buffers.indexOf(own)]!, offsets[buffers.indexOf(host)]!]
+    const writes = ({ tensors }: Buffer) =>
+      group.nodes.findIndex(({ output }) => tensors.includes(output))
+    const reads = ({ tensors }: Buffer) =>
+      group.nodes.findLastIndex(({ inputs }) =>
+        inputs.some(input => tensors.includes(input.tensor)),
+      )
+    const [below, above] = writes(own) < 0 ? [own, host] : [host, own]
+    const sizes = [...below.tensors, ...above.tensors].every(
+      ({ shape }) => shape[0] === group.extent,
+    )
+    const placed =
+      above.bytes >= below.bytes
+        ? host === above && at + own.bytes === base + host.bytes
+        : host === below && at === base
+    const inner = (index: number) =>
+      group.inner.findIndex(({ first, last }) => first <= index && index <= last)
+    const [read, write] = [reads(below), writes(above)]
+    const ordered =
+      writes(below) < 0 && read < write && (inner(read) < 0 || inner(read) !== inner(write))
+    const aligned = group.nodes.every(node =>
+      node.inputs.every(
+        (input, i) => !below.tensors.includes(input.tensor) || readsAligned(node, i, 0),
+      ),
+    )
+    const lasts = own === below ? own.end >= time : own.start <= end
+    if (!(sizes && placed && ordered && aligned && lasts)) return undefined
+    return [{ ...own, start: Math.min(own.start, time), end: Math.max(own.end, end) }]
   }
 
   private bandedFault(group: Group, slicing: Slicing, time: number): string | undefined {
@@ -309,6 +366,11 @@ class Lifetimes {
       ? undefined
       : `${node.name} with ${needed} bytes of scratch`
   }
+}
+
+function within(group: Group, node: Node, first: number, last: number): boolean {
+  const index = group.nodes.indexOf(node)
+  return first <= index && index <= last
 }
 
 function touches({ axis, range }: AxisRange, region: Region): boolean {

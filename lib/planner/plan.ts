@@ -4,15 +4,13 @@ import type { Target } from '../program/op.js'
 import { type DType, tensorBytes } from '../program/tensor.js'
 import { verifyProgram } from '../program/verify.js'
 import { formatBytes } from '../units.js'
-import { type Fit, fitBands, fitBudget, fitPartition, fitSlices } from './budget.js'
+import { type Fit, fitSlices } from './arrange.js'
 import { CommandCosts, type CostModel, roofline, type Work } from './cost.js'
 import { expandNorms } from './expand.js'
 import { fuse } from './fuse.js'
 import { formGroups, type Group, type Slicing, sliceCounts } from './group.js'
 import { narrowActivations } from './narrow.js'
-import { advanceLastReaders, gatherSmallWork } from './order.js'
-import { Partitioner } from './partition.js'
-import { recomputable, recompute } from './recompute.js'
+import { type Arrangement, ProgramSearch } from './search.js'
 import { aligned, assignStorage, type Buffer, nodesByTime, type Storage } from './storage.js'
 import { layoutWeights, type WeightLayout } from './weights.js'
 
@@ -88,49 +86,73 @@ export interface StagePlan {
 }
 
 /**
- * Plans a stage: passes over each program (norm split, fusion, groups, storage), slices until it fits, offsets, weights.
+ * Plans a stage: passes over each program (norm split, fusion), the search for groups, slices and storage, offsets, weights.
  * @throws BudgetError when the stage cannot fit; ProgramError when a program breaks a rule.
  */
 export function planStage(spec: StageSpec, options: PlanOptions): StagePlan {
-  const state: Record<string, StateSpec & { offset: number; bytes: number }> = {}
-  let stateBytes = 0
-  for (const [name, { shape, dtype }] of Object.entries(spec.state)) {
-    const bytes = tensorBytes({ shape, dtype })
-    const offset = aligned(stateBytes)
-    state[name] = { shape, dtype, offset, bytes }
-    stateBytes = offset + bytes
-  }
-  const { prepared, weights, activations } = prepareStage(spec, options)
-  const base = aligned(stateBytes)
-  const fixed = base + weights.bytes
-  const programs: Record<string, ProgramPlan> = {}
-  let arenaBytes = stateBytes
-  for (const { name, program } of prepared) {
-    const plan = planProgram(
-      name,
-      spec.programs[name]!,
-      program,
-      spec.runs?.[name] ?? 1,
-      options,
-      (options.budget ?? Number.POSITIVE_INFINITY) - fixed,
+  return new StagePlanner(spec, options).plan(options.budget)
+}
+
+/** Plans one stage for several budgets, each sooner than the first. */
+export class StagePlanner {
+  private readonly state: StagePlan['state']
+  private readonly stateBytes: number
+  private readonly weights: WeightLayout
+  private readonly programs: readonly ProgramPlanner[]
+
+  /** @throws ProgramError when a program breaks a rule. */
+  constructor(
+    private readonly spec: StageSpec,
+    private readonly options: Omit<PlanOptions, 'budget'>,
+  ) {
+    const state: Record<string, StateSpec & { offset: number; bytes: number }> = {}
+    let stateBytes = 0
+    for (const [name, { shape, dtype }] of Object.entries(spec.state)) {
+      const bytes = tensorBytes({ shape, dtype })
+      const offset = aligned(stateBytes)
+      state[name] = { shape, dtype, offset, bytes }
+      stateBytes = offset + bytes
+    }
+    this.state = state
+    this.stateBytes = stateBytes
+    const { prepared, weights } = prepareStage(spec, options)
+    this.weights = weights
+    this.programs = prepared.map(
+      ({ name, program }) =>
+        new ProgramPlanner(name, spec.programs[name]!, program, spec.runs?.[name] ?? 1, options),
     )
-    programs[name] = plan
-    if (plan.bytes > 0) arenaBytes = Math.max(arenaBytes, base + plan.bytes)
   }
-  const peakBytes = arenaBytes + weights.bytes
-  if (options.budget !== undefined && peakBytes > options.budget)
-    throw refuse(spec, options.budget, peakBytes, stateBytes, weights, programs)
-  return {
-    name: spec.name,
-    state,
-    stateBytes,
-    programs,
-    weights,
-    arenaBytes,
-    peakBytes,
-    target: options.target,
-    cost: (options.cost ?? roofline(options.target)).name,
-    activations,
+
+  /**
+   * @param budget most bytes of arena and weights together; absent: no limit
+   * @throws BudgetError when the stage cannot fit.
+   */
+  plan(budget?: number): StagePlan {
+    const { spec, options, state, stateBytes, weights } = this
+    const base = aligned(stateBytes)
+    const allowed = (budget ?? Number.POSITIVE_INFINITY) - base - weights.bytes
+    const programs: Record<string, ProgramPlan> = {}
+    let arenaBytes = stateBytes
+    for (const planner of this.programs) {
+      const plan = planner.plan(allowed)
+      programs[planner.name] = plan
+      if (plan.bytes > 0) arenaBytes = Math.max(arenaBytes, base + plan.bytes)
+    }
+    const peakBytes = arenaBytes + weights.bytes
+    if (budget !== undefined && peakBytes > budget)
+      throw refuse(spec, budget, peakBytes, stateBytes, weights, programs)
+    return {
+      name: spec.name,
+      state,
+      stateBytes,
+      programs,
+      weights,
+      arenaBytes,
+      peakBytes,
+      target: options.target,
+      cost: (options.cost ?? roofline(options.target)).name,
+      activations: options.activations ?? 'f32',
+    }
   }
 }
 
@@ -160,50 +182,43 @@ function prepare(program: Program): Program {
   return prepared
 }
 
-/**
- * Slices first: the fewest that fit. Where even the most do not, tensors that wait long are made again when they are read, one more at
- * a time, cheapest first; then bands.
- */
-function planProgram(
-  name: string,
-  traced: Program,
-  program: Program,
-  runs: number,
-  options: PlanOptions,
-  allowed: number,
-): ProgramPlan {
-  const { slices, target } = options
-  const costs = new CommandCosts(options.cost ?? roofline(target), options.weightDtype)
-  const finish = (of: Program, storage: Storage, fit: Fit) =>
-    describe(name, traced, of, runs, storage, fit, costs)
-  const storageOf = (of: Program) => assignStorage(of, formGroups(of), target)
-  const storage = storageOf(program)
-  if (slices !== undefined) return finish(program, storage, fitSlices(storage, slices))
-  let best = finish(program, storage, fitBudget(storage, allowed))
-  if (best.bytes <= allowed) return best
-  const candidates = recomputable(program, options.recompute ?? 0.02)
-  for (let count = 1; count <= candidates.length; count++) {
-    const again = recompute(program, candidates.slice(0, count))
-    const next = finish(again, storageOf(again), fitBudget(storageOf(again), allowed))
-    if (next.bytes < best.bytes) best = next
-    if (best.bytes <= allowed) return best
+/** Plans of one program: chosen slices, all whole where nothing is limited, or what the search finds. */
+class ProgramPlanner {
+  private readonly costs: CommandCosts
+  private readonly search: ProgramSearch
+  private whole?: ProgramPlan
+
+  constructor(
+    readonly name: string,
+    private readonly traced: Program,
+    private readonly program: Program,
+    private readonly runs: number,
+    private readonly options: Omit<PlanOptions, 'budget'>,
+  ) {
+    const { cost, target, weightDtype, recompute = recomputeShare } = options
+    this.costs = new CommandCosts(cost ?? roofline(target), weightDtype)
+    this.search = new ProgramSearch(program, target, this.costs, recompute)
   }
-  const gathered = gatherSmallWork(best.program)
-  const partitioner = new Partitioner(gathered, target, costs)
-  const searched = fitPartition(
-    partitioner,
-    groups => assignStorage(gathered, groups, target),
-    allowed,
-  )
-  if (searched.fit.packing.bytes < best.bytes)
-    best = finish(gathered, searched.storage, searched.fit)
-  if (best.bytes <= allowed) return best
-  const early = advanceLastReaders(best.program)
-  const banded = fitBands(storageOf(early), allowed)
-  return banded && banded.packing.bytes < best.bytes
-    ? finish(early, storageOf(early), banded)
-    : best
+
+  plan(allowed: number): ProgramPlan {
+    const { slices, target } = this.options
+    if (slices !== undefined) {
+      const { program } = this
+      const storage = assignStorage(program, formGroups(program), target)
+      return this.describe({ program, storage, fit: fitSlices(storage, slices) })
+    }
+    this.whole ??= this.describe(this.search.whole())
+    return this.whole.bytes <= allowed ? this.whole : this.describe(this.search.within(allowed))
+  }
+
+  private describe({ program, storage, fit }: Arrangement): ProgramPlan {
+    const { name, traced, runs, costs } = this
+    return describe(name, traced, program, runs, storage, fit, costs)
+  }
 }
+
+/** Operations that may be spent on making tensors again, as a share of a program's. */
+const recomputeShare = 0.02
 
 function describe(
   name: string,

@@ -4,11 +4,12 @@ import { wholeRegion } from '../program/region.js'
 import { type Tensor, tensorBytes } from '../program/tensor.js'
 import { statistics } from './expand.js'
 
-/** A tensor that waits long for its last readers and is cheap to make again: most often a skip. */
+/** A tensor that waits for its last readers and can be made again for them. */
 export interface Recomputable {
   readonly tensor: Tensor
   readonly producer: Node
-  /** Readers after the long wait, in order; the producer runs again before the first. */
+  /** The reader before the wait (the producer itself where there is none), and those after it, in order. */
+  readonly early: Node
   readonly late: readonly Node[]
   /** Bytes that need not wait. */
   readonly bytes: number
@@ -17,11 +18,15 @@ export interface Recomputable {
 }
 
 /**
- * Tensors whose producer can run again when they are read late, because all that it reads is alive then anyway: program inputs,
- * weights, and tensors that wait at least as long. In a UNet: the first convolution's output and the downsamplings'.
- * Cheapest first, by operations per byte. At most `share` of the program's operations together.
+ * Tensors whose producer can run again when they are read late, because all that it reads is alive then anyway (program inputs,
+ * weights, tensors that wait at least as long) or small. Two kinds:
+ * - what waits long: in a UNet the first convolution's output and the downsamplings', read again as skips;
+ * - what waits behind a barrier of statistics: of a temporal residual block the first convolution's output, which must be whole only
+ *   because the norm behind it spans all frames. Made once for the statistics, slice by slice, and once more for its reader.
+ *
+ * Cheapest first, by operations per byte.
  */
-export function recomputable(program: Program, share: number): Recomputable[] {
+export function recomputable(program: Program): Recomputable[] {
   const step = new Map(program.nodes.map((node, i) => [node, i]))
   const readers = new Map<Tensor, Node[]>()
   for (const node of program.nodes)
@@ -30,46 +35,44 @@ export function recomputable(program: Program, share: number): Recomputable[] {
   const outputs = new Set(Object.values(program.outputs))
   const lastRead = (tensor: Tensor) =>
     Math.max(...(readers.get(tensor) ?? []).map(reader => step.get(reader)!))
-  const flopsOf = (node: Node) =>
-    opSpec(node.op).cost(node, node.output, wholeRegion(node.output.shape)).flops
-  const total = program.nodes.reduce((sum, node) => sum + flopsOf(node), 0)
 
   const found: Recomputable[] = []
   for (const producer of program.nodes) {
     const tensor = producer.output
-    const uses = [tensor, ...(readers.get(tensor) ?? [])].map((use, i) =>
-      i === 0 ? step.get(producer)! : step.get(use as Node)!,
-    )
-    if (outputs.has(tensor) || uses.length < 2 || statistics.has(producer.op)) continue
+    if (outputs.has(tensor) || statistics.has(producer.op) || tensor.shape.length < 4) continue
+    const uses = [producer, ...(readers.get(tensor) ?? [])]
+    const wait = (i: number) => step.get(uses[i]!)! - step.get(uses[i - 1]!)!
     let widest = 1
-    for (let i = 2; i < uses.length; i++)
-      if (uses[i]! - uses[i - 1]! > uses[widest]! - uses[widest - 1]!) widest = i
-    const wait = uses[widest]! - uses[widest - 1]!
-    if (wait < shortestWait) continue
-    const readAgain = uses[uses.length - 1]!
+    for (let i = 2; i < uses.length; i++) if (wait(i) > wait(widest)) widest = i
+    if (uses.length < 2) continue
+    const late = uses.slice(widest)
+    const barrier = late.length === 1 && widest === 2 && uses[1]!.op === 'norm_partials'
+    if (!barrier && wait(widest) < shortestWait) continue
+    const readAgain = step.get(late[late.length - 1]!)!
     const alive = producer.inputs.every(
-      ({ tensor: read }) => read.kind !== 'value' || lastRead(read) >= readAgain,
+      ({ tensor: read }) =>
+        read.kind !== 'value' || read.shape.length < 4 || lastRead(read) >= readAgain,
     )
     if (!alive) continue
     found.push({
       tensor,
       producer,
-      late: readers.get(tensor)!.slice(widest - 1),
+      early: uses[widest - 1]!,
+      late,
       bytes: tensorBytes(tensor),
       flops: flopsOf(producer),
     })
   }
-  found.sort((a, b) => a.flops / a.bytes - b.flops / b.bytes || a.tensor.id - b.tensor.id)
-  let spent = 0
-  return found.filter(({ flops }) => {
-    if (spent + flops > share * total) return false
-    spent += flops
-    return true
-  })
+  return found.sort((a, b) => a.flops / a.bytes - b.flops / b.bytes || a.tensor.id - b.tensor.id)
 }
 
-/** Steps between two uses under which a tensor is not worth making again. */
+/** Steps between two uses under which a tensor is not worth making again, but for a barrier. */
 const shortestWait = 24
+
+/** Operations of a node that runs once. */
+export function flopsOf(node: Node): number {
+  return opSpec(node.op).cost(node, node.output, wholeRegion(node.output.shape)).flops
+}
 
 /** The program with the producers of `chosen` run again before their late readers. */
 export function recompute(program: Program, chosen: readonly Recomputable[]): Program {

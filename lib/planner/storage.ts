@@ -29,6 +29,8 @@ export interface Buffer {
    * which an operand that lies in several bands is gathered.
    */
   readonly kind: 'whole' | 'band' | 'slice' | 'inner' | 'scratch' | 'slab'
+  /** Of two whole tensors of which one lies over the other: the other one's first tensor. They end at one place, or begin at one. */
+  readonly tied?: Tie
   /** What a band holds of its tensors. */
   readonly band?: AxisRange
   /** The node that scratch or a slab belongs to, and the slab's operand. */
@@ -36,6 +38,11 @@ export interface Buffer {
   readonly input?: number
   /** In a group of bands: the slice that a sub-feature, scratch or slab belongs to. */
   readonly slice?: number
+}
+
+export interface Tie {
+  readonly to: Tensor
+  readonly end: 'top' | 'bottom'
 }
 
 /** The grouped program with what does not depend on slice counts: which tensors are whole, and which share memory. */
@@ -65,6 +72,14 @@ export interface SharedTensor {
   /** Steps of first write and last read. */
   first: number
   last: number
+  /** The one that lies over it, or under it. */
+  tied?: SharedTensor
+}
+
+/** Whether, of two that are tied, the first holds the memory of both in the group that reads one and writes the other. */
+export function hides(first: SharedTensor, second: SharedTensor): boolean {
+  const [a, b] = [tensorBytes(first.tensors[0]!), tensorBytes(second.tensors[0]!)]
+  return a > b || (a === b && first.first > second.first)
 }
 
 /** What surrounds a part of a program whose storage is decided alone. */
@@ -75,7 +90,15 @@ export interface Surroundings {
   readonly before: readonly Tensor[]
   /** Whether something after the part reads a tensor. */
   readAfter(tensor: Tensor): boolean
+  readonly overlays?: Overlays
 }
+
+/**
+ * Whole tensors, each with another that it is laid over: one that its group reads frame by frame, ahead of where it writes this one
+ * frame by frame. With n frames of e and t bytes, frame i of the one written must end where frame i of the other ends or before:
+ * (i + 1)t ≤ n(t - e) + (i + 1)e where t ≥ e, so both end at one place; where t < e both begin at one.
+ */
+export type Overlays = ReadonlyMap<Tensor, Tensor>
 
 /** Tensors that live outside a program's own memory. */
 export function boundOf(program: Program): Set<Tensor> {
@@ -87,8 +110,14 @@ export function boundOf(program: Program): Set<Tensor> {
 }
 
 /** Decides what is whole and what is a sub-feature, and lets outputs overwrite inputs that die with them. */
-export function assignStorage(program: Program, groups: readonly Group[], target: Target): Storage {
-  return storageOf(groups, target, { bound: boundOf(program), before: [], readAfter: () => false })
+export function assignStorage(
+  program: Program,
+  groups: readonly Group[],
+  target: Target,
+  overlays?: Overlays,
+): Storage {
+  const readAfter = () => false
+  return storageOf(groups, target, { bound: boundOf(program), before: [], readAfter, overlays })
 }
 
 /** The storage of some groups inside their surroundings. */
@@ -151,7 +180,27 @@ export function storageOf(groups: readonly Group[], target: Target, around: Surr
       owner.set(output, entry)
     }
   }
+  for (const [above, below] of around.overlays ?? []) tie(owner.get(above), owner.get(below))
   return { groups, nodes, starts, shared, owner, target }
+
+  /** Lets one entry lie over another that its group reads for the last time, where slices of frames allow it. */
+  function tie(above: SharedTensor | undefined, below: SharedTensor | undefined): void {
+    if (!above || !below || above === below || above.tied || below.tied) return
+    if (above.home.group || below.home.group || below.last >= above.first) return
+    const [reader, writer] = [nodes[below.last]!, nodes[above.first]!]
+    const group = groupOf.get(writer)!
+    const inner = innerOf(writer)
+    if (groupOf.get(reader) !== group || group.axis !== 0) return
+    if (below.first >= starts[group.id]! || above.last < starts[group.id + 1]!) return
+    if ((tensorBytes(above.tensors[0]!) - tensorBytes(below.tensors[0]!)) % alignment !== 0) return
+    if (inner !== undefined && inner === innerOf(reader)) return
+    const aligned = group.nodes.every(node =>
+      below.tensors.every(tensor => readsOwnSlice(node, tensor, 0)),
+    )
+    if (!aligned) return
+    above.tied = below
+    below.tied = above
+  }
 
   function touch(entry: SharedTensor, writer: Node, uses: readonly Node[]): void {
     for (const node of [writer, ...uses]) entry.groups.add(groupOf.get(node)!.id)
@@ -181,7 +230,11 @@ export function storageOf(groups: readonly Group[], target: Target, around: Surr
       if (candidates.length !== 1) continue
       const tensor = candidates[0]!.tensor
       const entry = owner.get(tensor)
-      if (!entry || entry.home.group !== home.group || entry.home.inner !== home.inner) continue
+      if (!entry) continue
+      // A sub-feature that ends as a whole tensor (a shortcut under its residual) lies in that tensor's slice from the start.
+      const promoted = !home.group && entry.home.group === group
+      if (!promoted && (entry.home.group !== home.group || entry.home.inner !== home.inner))
+        continue
       if (tensor.dtype !== node.output.dtype || !sameShape(tensor.shape, node.output.shape))
         continue
       if (
@@ -199,6 +252,7 @@ export function storageOf(groups: readonly Group[], target: Target, around: Surr
       const nearest = inner === undefined ? [] : near.filter(reader => innerOf(reader) === inner)
       if (!nearest.every(reader => readsOwnSlice(reader, tensor, group.inner[inner!]!.axis)))
         continue
+      if (promoted) entry.home = {}
       return entry
     }
     return undefined
@@ -247,13 +301,21 @@ export function groupBuffers(
     return [from, to]
   }
   const buffers: Omit<Buffer, 'id'>[] = []
-  for (const { tensors, home, first, last } of storage.shared) {
+  for (const entry of storage.shared) {
+    const { tensors, home, first, last, tied } = entry
     if (last < begin || first >= end) continue
     const owner = tensors[0]!
+    const meet = tied && tied.last >= begin && tied.first < end && slicing.chunk < group.extent
+    if (meet && hides(tied, entry)) continue
     const [start, stop] = widen(first, last + 1, home)
     const common = { tensors, name: owner.name, start, end: stop }
     if (!home.group) {
-      buffers.push({ ...common, kind: 'whole', bytes: tensorBytes(owner) })
+      buffers.push({
+        ...common,
+        kind: 'whole',
+        bytes: tensorBytes(owner),
+        ...(meet && { tied: tieOf(entry, tied) }),
+      })
     } else {
       const slice = firstSlice(group, slicing, first - begin)
       const region = restrict(owner, home.inner === undefined ? slice.outer : slice.ranges)
@@ -275,6 +337,12 @@ export function groupBuffers(
       })
   })
   return buffers
+}
+
+function tieOf(entry: SharedTensor, other: SharedTensor): Tie {
+  const above = entry.first > other.first ? entry : other
+  const below = above === entry ? other : entry
+  return { to: other.tensors[0]!, end: hides(above, below) ? 'top' : 'bottom' }
 }
 
 /**
@@ -311,7 +379,7 @@ export function allBuffers(storage: Storage, slicings: readonly Slicing[]): Buff
     const [start, end] = known
       ? [Math.min(known.start, part.start), Math.max(known.end, part.end)]
       : [part.start, part.end]
-    lasting.set(key, { ...part, start, end })
+    lasting.set(key, { ...known, ...part, start, end })
   }
   return [...lasting.values(), ...rest].map((buffer, id) => ({ ...buffer, id }))
 }

@@ -53,6 +53,11 @@ export function defineOp(spec: OpSpec): OpSpec {
   return spec
 }
 
+/** Names of all ops. */
+export function opNames(): string[] {
+  return [...specs.keys()]
+}
+
 /** @throws ProgramError for an op that is not defined. */
 export function opSpec(name: string): OpSpec {
   const spec = specs.get(name)

@@ -73,36 +73,54 @@ export class FirstFit {
   }
 
   place(order: Int32Array): Placement {
-    const { count, runs } = this.#problem
+    const { count, runs, ties } = this.#problem
     const gaps = runs.some(Boolean)
     const offsets = new Float64Array(count)
+    const placed = new Uint8Array(ties ? count : 0)
     let height = 0
-    this.#all.length = 0
-    for (const block of this.#blocks) block.length = 0
-    for (const i of order) {
-      const first = this.#problem.first[i]!
-      const end = this.#problem.end[i]!
-      if (first === end) continue
-      const block = Math.floor(first / blockLength)
-      const last = Math.floor((end - 1) / blockLength)
-      const offset = this.#lowest(i, block === last ? this.#blocks[block]! : this.#all, gaps)
+    const put = (i: number, offset: number) => {
       offsets[i] = offset
       this.#bottom[i] = offset
       this.#top[i] = offset + this.#problem.size[i]!
       height = Math.max(height, this.#top[i]!)
       this.#insert(this.#all, i)
-      for (let k = block; k <= last; k++) this.#insert(this.#blocks[k]!, i)
+      const last = Math.floor((this.#problem.end[i]! - 1) / blockLength)
+      for (let k = Math.floor(this.#problem.first[i]! / blockLength); k <= last; k++)
+        this.#insert(this.#blocks[k]!, i)
+    }
+    this.#all.length = 0
+    for (const block of this.#blocks) block.length = 0
+    for (const i of order) {
+      if (this.#problem.first[i] === this.#problem.end[i] || placed[i]) continue
+      const tie = ties?.get(i)
+      if (!tie) {
+        put(i, this.#lowest(i, gaps, 0))
+        continue
+      }
+      // Both move up until both are free.
+      let offset = Math.max(0, -tie.rise)
+      for (;;) {
+        const own = this.#lowest(i, gaps, offset)
+        const other = this.#lowest(tie.to, gaps, own + tie.rise)
+        offset = other - tie.rise
+        if (offset === own) break
+      }
+      put(i, offset)
+      put(tie.to, offset + tie.rise)
+      placed[i] = placed[tie.to] = 1
     }
     return { offsets, height }
   }
 
-  /** The lowest offset at which a buffer does not meet those of a list. */
-  #lowest(i: number, list: readonly number[], gaps: boolean): number {
+  /** The lowest offset from `least` on at which a buffer does not meet those placed before. */
+  #lowest(i: number, gaps: boolean, least: number): number {
     const { first, end, size, alignment } = this.#problem
     const from = first[i]!
     const to = end[i]!
     const units = size[i]!
-    let offset = 0
+    const block = Math.floor(from / blockLength)
+    const list = block === Math.floor((to - 1) / blockLength) ? this.#blocks[block]! : this.#all
+    let offset = least
     let k = 0
     for (; k < list.length; k++) {
       const j = list[k]!

@@ -34,6 +34,8 @@ export interface Problem {
    * For buffers with gaps: the runs of sections that they cover, as [first, end, first, end, …].
    */
   readonly runs: readonly (readonly number[] | undefined)[]
+  /** Buffers that are placed together with another: the other, and how much higher it must lie. Only first fit knows of them. */
+  readonly ties?: ReadonlyMap<number, { readonly to: number; readonly rise: number }>
   /** Units alive in each section. */
   readonly load: Float64Array
   /** Largest load. */

@@ -43,8 +43,8 @@ export function solve(problem: Problem, goal: number, nodes: number): Solution {
   return { offsets, height, lowerBound, nodes: spent }
 }
 
-/** The best of the greedy orders; stops at `enough`. */
-function greedy(problem: Problem, enough: number): Order {
+/** The best of the greedy orders; stops at `enough`. Keeps ties. */
+export function greedy(problem: Problem, enough: number): Order {
   const fit = new FirstFit(problem)
   let best: Order | undefined
   for (let which = 0; which < greedyOrders && !(best && best.height <= enough); which++) {

@@ -1,0 +1,54 @@
+import { type Packing, type Placeable, packBuffers } from './arena.js'
+import type { Slicing } from './group.js'
+import { allBuffers, type Buffer, peakOf, type Storage } from './storage.js'
+
+/** A slicing for every group with the arena that holds them. */
+export interface Fit {
+  slicings: Slicing[]
+  buffers: Buffer[]
+  packing: Packing
+  /** Most bytes alive at one step: no arena can be smaller. */
+  lowerBound: number
+  /** Time of the peak. */
+  time: number
+}
+
+/** Chosen slice counts for every group that can be sliced, instead of a search. */
+export function fitSlices(storage: Storage, slices: number): Fit {
+  return arrange(
+    storage,
+    storage.groups.map(group => ({
+      chunk: Math.ceil(group.extent / slices),
+      inner: group.inner.map(({ extent }) => Math.ceil(extent / slices)),
+    })),
+  )
+}
+
+/** The arena for given slicings. */
+export function arrange(storage: Storage, slicings: Slicing[]): Fit {
+  return pack(load(storage, slicings))
+}
+
+/** What is alive when for given slicings; its arena is not packed yet. */
+export type Load = Omit<Fit, 'packing'>
+
+export function load(storage: Storage, slicings: Slicing[]): Load {
+  const buffers = allBuffers(storage, slicings)
+  const peak = peakOf(buffers)
+  return { slicings, buffers, lowerBound: peak.bytes, time: peak.step }
+}
+
+export function pack(of: Load): Fit {
+  return { ...of, packing: packBuffers(placeables(of.buffers), of.lowerBound) }
+}
+
+/** What packing needs of buffers. */
+export function placeables(buffers: readonly Buffer[]): Placeable[] {
+  const at = new Map(
+    buffers.filter(({ kind }) => kind === 'whole').map(({ id, tensors }) => [tensors[0]!, id]),
+  )
+  return buffers.map(({ bytes, start, end, tied }) => {
+    const to = tied && at.get(tied.to)
+    return { bytes, start, end, ...(to !== undefined && { tied: { to, end: tied!.end } }) }
+  })
+}

@@ -1,0 +1,110 @@
+import { type Fit, type Load, load, pack } from './arrange.js'
+import { type Slicing, unsliced } from './group.js'
+import { GroupMemory, ScratchTable } from './group-memory.js'
+import type { Storage } from './storage.js'
+
+/** A slicing of a group, and the most bytes alive while it runs. */
+interface Candidate {
+  readonly slicing: Slicing
+  readonly bytes: number
+}
+
+/**
+ * Bands where slices are not enough: the groups over a limit, and all that touch the tensors they touch, run part by part along rows, in
+ * as many parts as it takes; the other groups stay as fine as the limit asks. Remembers what it tried.
+ */
+export class BandSearch {
+  /** Slicings by group from whole to finest. */
+  private readonly choices: readonly (readonly Candidate[])[]
+  private readonly loads = new Map<string, Load>()
+  private readonly fits = new Map<string, Fit>()
+
+  constructor(private readonly storage: Storage) {
+    const scratch = new ScratchTable(storage.target)
+    this.choices = storage.groups.map(group => candidates(new GroupMemory(storage, group, scratch)))
+  }
+
+  /** The fewest bands with which the arena stays within `allowed` bytes. */
+  within(allowed: number): Fit | undefined {
+    for (const key of [...this.options(allowed), ...this.options(0)]) {
+      if (this.loads.get(key)!.lowerBound > allowed) continue
+      const fit = this.packed(key)
+      if (fit.packing.bytes <= allowed) return fit
+    }
+    return undefined
+  }
+
+  /** The bands with the smallest arena. */
+  least(): Fit | undefined {
+    const keys = this.options(0)
+    const bound = (key: string) => this.loads.get(key)!.lowerBound
+    let best: Fit | undefined
+    for (const key of keys.sort((a, b) => bound(a) - bound(b))) {
+      if (best && best.packing.bytes <= bound(key)) break
+      const fit = this.packed(key)
+      if (!best || fit.packing.bytes < best.packing.bytes) best = fit
+    }
+    return best
+  }
+
+  /** Keys of slicings under a limit, fewest bands first. */
+  private options(limit: number): string[] {
+    const { groups } = this.storage
+    const inBands = this.around(limit)
+    const keys: string[] = []
+    for (let bands = fewestBands; bands <= mostBands; bands *= 2) {
+      const slicings = groups.map((group, id): Slicing => {
+        if (inBands.has(id) && group.extent >= bands) return { ...unsliced(group), bands }
+        return (this.choices[id]!.find(({ bytes }) => bytes <= limit) ?? this.finest(id)).slicing
+      })
+      const key = JSON.stringify(slicings)
+      if (keys.includes(key)) break
+      keys.push(key)
+      if (!this.loads.has(key)) this.loads.set(key, load(this.storage, slicings))
+    }
+    return keys
+  }
+
+  private packed(key: string): Fit {
+    let fit = this.fits.get(key)
+    if (!fit) {
+      fit = pack(this.loads.get(key)!)
+      this.fits.set(key, fit)
+    }
+    return fit
+  }
+
+  private finest(id: number): Candidate {
+    return this.choices[id]![this.choices[id]!.length - 1]!
+  }
+
+  /** Groups along rows that touch a tensor which a group over the limit touches. */
+  private around(limit: number): Set<number> {
+    const found = new Set<number>()
+    for (const entry of this.storage.shared) {
+      if (entry.home.group || ![...entry.groups].some(id => this.finest(id).bytes > limit)) continue
+      for (const id of entry.groups) if (this.storage.groups[id]!.axis === 1) found.add(id)
+    }
+    return found
+  }
+}
+
+/** Slicings from whole to finest, halved each time; only those that need less memory than all before. */
+function candidates(memory: GroupMemory): Candidate[] {
+  const { group } = memory
+  const list: Candidate[] = []
+  let slicing = unsliced(group)
+  for (;;) {
+    const { bytes } = memory.peaks(slicing)
+    if (!list.length || bytes < list[list.length - 1]!.bytes * leastGain)
+      list.push({ slicing, bytes })
+    if (slicing.chunk === 1) return list
+    slicing = { ...slicing, chunk: Math.ceil(slicing.chunk / 2) }
+  }
+}
+
+/** A finer slicing that saves less than this share of a group's bytes is not worth its commands. */
+const leastGain = 1 - 1 / 256
+
+const fewestBands = 8
+const mostBands = 128

@@ -1,0 +1,274 @@
+import type { Node, Program } from '../program/graph.js'
+import type { Target } from '../program/op.js'
+import type { Tensor } from '../program/tensor.js'
+import { packBuffers } from './arena.js'
+import { arrange, type Fit, placeables } from './arrange.js'
+import { BandSearch } from './band-search.js'
+import type { CommandCosts } from './cost.js'
+import { formGroups, unsliced } from './group.js'
+import { ScratchTable } from './group-memory.js'
+import { advanceLastReaders, gatherSmallWork } from './order.js'
+import { Partitioner, type SharedMemories } from './partition.js'
+import { flopsOf, type Recomputable, recomputable, recompute } from './recompute.js'
+import { assignStorage, type Overlays, type Storage } from './storage.js'
+
+/** A program with its groups, slicings and arena. */
+export interface Arrangement {
+  readonly program: Program
+  readonly storage: Storage
+  readonly fit: Fit
+}
+
+/** A program in which some tensors are made again and some lie over others. */
+interface Variant {
+  readonly program: Program
+  readonly chosen: readonly Recomputable[]
+  readonly overlays: Overlays
+  readonly partitioner: Partitioner
+}
+
+interface Bands extends Omit<Arrangement, 'fit'> {
+  readonly search: BandSearch
+}
+
+/**
+ * The search for a program's plan. Groups and slices first: the fastest partition that fits. Where none does, what holds the least
+ * peak is laid over what dies there, or made again instead of kept, one tensor more at a time, cheapest first; then, for decoders of one
+ * frame, bands of rows. Deterministic.
+ */
+export class ProgramSearch {
+  private readonly variants: Variant[] = []
+  private readonly candidates: readonly Recomputable[]
+  /** Operations that may be spent on making tensors again. */
+  private readonly spare: number
+  private readonly scratch: ScratchTable
+  private readonly memories: SharedMemories = new Map()
+  private smallest?: Arrangement
+  private banded?: Bands | null
+
+  /** @param share most operations that may be spent on making tensors again, as a share of the program's */
+  constructor(
+    private readonly program: Program,
+    private readonly target: Target,
+    private readonly costs: CommandCosts,
+    share: number,
+  ) {
+    this.candidates = recomputable(program)
+    this.spare = share * program.nodes.reduce((sum, node) => sum + flopsOf(node), 0)
+    this.scratch = new ScratchTable(target)
+  }
+
+  /** Nothing sliced. */
+  whole(): Arrangement {
+    const { program } = this
+    const storage = assignStorage(program, formGroups(program), this.target)
+    return { program, storage, fit: arrange(storage, storage.groups.map(unsliced)) }
+  }
+
+  /** The fastest arrangement found within `allowed` bytes; that of the least bytes where none was found. */
+  within(allowed: number): Arrangement {
+    return this.repacked(this.fastest(allowed) ?? this.least())
+  }
+
+  /**
+   * The arrangement of the least bytes that the search can find: allowed a byte less, it finds none. Then every budget from these bytes
+   * on has a plan, and none below.
+   */
+  private least(): Arrangement {
+    if (this.smallest) return this.smallest
+    let best = this.repacked(this.leastOf(this.narrowest()))
+    const bands = this.bands()
+    const fit = bands?.search.least()
+    if (fit && fit.packing.bytes < best.fit.packing.bytes) best = { ...bands!, fit }
+    for (;;) {
+      const { bytes } = best.fit.packing
+      const lower = this.fastest(bytes) ?? this.fastest(bytes - 1)
+      const next = lower && this.repacked(lower)
+      if (next && next.fit.packing.bytes < bytes) best = next
+      else if (!lower || !this.fastest(bytes - 1)) break
+      else best = this.repacked(this.fastest(bytes - 1)!)
+    }
+    this.smallest = best
+    return best
+  }
+
+  /** The first variant of those with the smallest bottleneck. */
+  private narrowest(): Variant {
+    let best = this.variantAt(0)!
+    for (let i = 1; this.variantAt(i); i++) {
+      const variant = this.variants[i]!
+      if (variant.partitioner.bottleneck().bytes < best.partitioner.bottleneck().bytes)
+        best = variant
+    }
+    return best
+  }
+
+  private fastest(allowed: number): Arrangement | undefined {
+    for (const variant of this.variantsWithin(allowed)) {
+      const found = this.partitioned(variant, allowed)
+      if (found) return found
+    }
+    const bands = this.bands()
+    const fit = bands?.search.within(allowed)
+    return fit && { ...bands!, fit }
+  }
+
+  /** The variant that makes the least again of those that may fit, and the narrowest. */
+  private *variantsWithin(allowed: number): Generator<Variant> {
+    let first: Variant | undefined
+    for (let i = 0; !first && this.variantAt(i); i++)
+      if (this.variants[i]!.partitioner.bottleneck().bytes <= allowed) first = this.variants[i]!
+    if (!first) return
+    yield first
+    const narrowest = this.narrowest()
+    if (narrowest !== first) yield narrowest
+  }
+
+  /**
+   * A variant's fastest partition whose arena stays within `allowed` bytes. Where packing leaves gaps, groups that can do with less get
+   * less, and at last the limit itself is lowered.
+   */
+  private partitioned(variant: Variant, allowed: number): Arrangement | undefined {
+    const least = variant.partitioner.bottleneck().bytes
+    const lowest = Math.max(least, allowed * lowestLimit)
+    for (let limit = allowed; ; limit = Math.max(lowest, limit * tighter)) {
+      const found = this.packed(variant, limit, allowed)
+      if (found && found.fit.packing.bytes <= allowed) return found
+      if (limit <= lowest) return undefined
+    }
+  }
+
+  /** An arrangement that has room to spare, packed at leisure where that was not done well. */
+  private repacked(arrangement: Arrangement): Arrangement {
+    const { fit } = arrangement
+    if (wellPacked(fit)) return arrangement
+    const packing = packBuffers(placeables(fit.buffers), fit.lowerBound, thorough)
+    return packing.bytes < fit.packing.bytes
+      ? { ...arrangement, fit: { ...fit, packing } }
+      : arrangement
+  }
+
+  private leastOf(variant: Variant): Arrangement {
+    const least = variant.partitioner.bottleneck().bytes
+    return this.packed(variant, least, least)!
+  }
+
+  /** The first of a limit's partitions, with ever more slack where there can be, whose arena packs well enough; else the smallest. */
+  private packed(variant: Variant, limit: number, enough: number): Arrangement | undefined {
+    const seen = new Set<string>()
+    let best: Arrangement | undefined
+    for (const share of roomyShares) {
+      const partition = variant.partitioner.fastest(limit, limit * share)
+      if (!partition) return best
+      const key = JSON.stringify([
+        partition.slicings,
+        partition.groups.map(({ nodes, axis }) => [nodes.length, axis]),
+      ])
+      if (seen.has(key)) continue
+      seen.add(key)
+      const storage = assignStorage(
+        variant.program,
+        partition.groups,
+        this.target,
+        variant.overlays,
+      )
+      const fit = arrange(storage, [...partition.slicings])
+      if (!best || fit.packing.bytes < best.fit.packing.bytes)
+        best = { program: variant.program, storage, fit }
+      if (best.fit.packing.bytes <= enough && wellPacked(best.fit)) return best
+    }
+    return best
+  }
+
+  /** The variants in order; one more tensor lies over another, or is made again, from each to the next. */
+  private variantAt(index: number): Variant | undefined {
+    while (this.variants.length <= index) {
+      const last = this.variants.at(-1)
+      const next = last ? this.after(last) : this.variant([], new Map())
+      if (!next) return undefined
+      this.variants.push(next)
+    }
+    return this.variants[index]
+  }
+
+  private after(variant: Variant): Variant | undefined {
+    const { chosen, overlays, partitioner } = variant
+    const bottleneck = partitioner.bottleneck()
+    const again = this.nextToMakeAgain(variant, bottleneck.step)
+    if (again) return this.variant([...chosen, again], overlays)
+    for (const { above, below } of partitioner.overlaysAt(bottleneck).slice(0, mostOverlays)) {
+      const next = this.variant(chosen, new Map([...overlays, [above, below]]))
+      if (next.partitioner.bottleneck().bytes < bottleneck.bytes) return next
+    }
+    return undefined
+  }
+
+  /** The cheapest candidate whose tensor waits at a step of a variant. */
+  private nextToMakeAgain({ program, chosen }: Variant, step: number): Recomputable | undefined {
+    const steps = new Map(program.nodes.map(({ output }, at) => [output, at]))
+    const spent = chosen.reduce((sum, { flops }) => sum + flops, 0)
+    return this.candidates.find(
+      candidate =>
+        !chosen.includes(candidate) &&
+        spent + candidate.flops <= this.spare &&
+        steps.get(candidate.early.output)! < step &&
+        step <= steps.get(candidate.late[0]!.output)!,
+    )
+  }
+
+  private variant(chosen: readonly Recomputable[], overlays: Overlays): Variant {
+    const inOrder = this.candidates.filter(candidate => chosen.includes(candidate))
+    const program = gatherSmallWork(recompute(this.program, inOrder))
+    const changed = new Set<Tensor>([...overlays].flat())
+    for (const { tensor, late } of inOrder)
+      for (const value of [tensor, ...late.map(({ output }) => output)]) changed.add(value)
+    const partitioner = new Partitioner(
+      program,
+      this.target,
+      this.costs,
+      this.scratch,
+      this.memories,
+      changed,
+      overlays,
+    )
+    return { program, chosen, overlays, partitioner }
+  }
+
+  /** The narrowest variant in bands of rows; of use only where there are few frames, and slices of frames are no way down. */
+  private bands(): Bands | undefined {
+    if (this.banded === undefined) this.banded = this.makeBands() ?? null
+    return this.banded ?? undefined
+  }
+
+  private makeBands(): Bands | undefined {
+    const many = ({ output: { shape } }: Node) => shape.length === 4 && shape[0]! > fewFrames
+    if (this.program.nodes.some(many)) return undefined
+    const { chosen } = this.narrowest()
+    const inOrder = this.candidates.filter(candidate => chosen.includes(candidate))
+    const program = advanceLastReaders(recompute(this.program, inOrder))
+    const storage = assignStorage(program, formGroups(program, [1]), this.target)
+    return { program, storage, search: new BandSearch(storage) }
+  }
+}
+
+/** Frames up to which bands of rows are tried. */
+const fewFrames = 2
+
+function wellPacked({ packing, lowerBound }: Fit): boolean {
+  return packing.bytes <= lowerBound * packedWell
+}
+
+/** An arena this close to its lower bound is as good as at it. */
+const packedWell = 1.004
+
+/** Nodes of a search for an arena, at leisure. */
+const thorough = 100_000
+
+/** How much of a limit groups take that can do with less, tried one after another until the arena packs. */
+const roomyShares = [1, 0.96, 0.9]
+/** The next limit after one under which no arena packs, and the lowest, as shares. */
+const tighter = 0.98
+const lowestLimit = 0.96
+
+/** Pairs at a bottleneck that are tried. */
+const mostOverlays = 4
