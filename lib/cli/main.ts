@@ -64,6 +64,25 @@ async function main(argv: readonly string[]): Promise<number> {
     .action(async (paths, options) => (await import('./verify.js')).verify(paths, options))
 
   program
+    .command('compare')
+    .description('say how close two videos or latents are: PSNR, SSIM, largest difference')
+    .argument(
+      '<a>',
+      'the one to compare with: .safetensors[#key], .webp, .gif, .mp4, .webm, folder',
+    )
+    .argument('<b>', 'another of the same size and length')
+    .option('--key <name>', 'tensor of .safetensors files (default: latents, else video)')
+    .option(
+      '--range <number>',
+      "largest minus smallest value (default: pictures' or a's own)",
+      number('range', 0),
+    )
+    .option('--frames', 'each frame too')
+    .option('--least-psnr <dB>', 'exit code 1 below this', number('least-psnr'))
+    .option('--json', 'as JSON')
+    .action(async (a, b, options) => (await import('./compare.js')).compare(a, b, options))
+
+  program
     .command('arena')
     .description('offsets for buffers with lifetimes, in the least memory')
     .argument('<file>', 'CSV with the columns id, lower, upper and size')

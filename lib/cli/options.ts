@@ -4,7 +4,7 @@ import { findLatents } from '../io/latents.js'
 import type { PlanOptions } from '../pipelines/animatediff.js'
 import { type AnyPipeline, loadPipeline } from '../pipelines/load.js'
 import type { ImagePlanOptions } from '../pipelines/stable-video-diffusion.js'
-import { schedulerNames } from '../schedulers/index.js'
+import { schedulerNames, spacingNames } from '../schedulers/index.js'
 import { parseBytes } from '../units.js'
 
 /** Options of `generate`, which `plan` takes too. */
@@ -28,6 +28,8 @@ export interface PipelineArguments {
   dtype?: string
   seed?: number
   scheduler?: string
+  spacing?: string
+  karras?: boolean
   budget?: number
   device?: string
   threads?: number
@@ -85,6 +87,12 @@ export function addPipelineOptions(command: Command): Command {
     )
     .option('--seed <integer>', 'the same seed gives the same video', integer('seed', 0))
     .option('--scheduler <name>', `${schedulerNames.join(', ')} (default: the checkpoint's)`)
+    .option(
+      '--spacing <name>',
+      `time steps: ${spacingNames.join(', ')} (default: the checkpoint's)`,
+    )
+    .option('--karras', 'Karras sigmas, for euler and dpmpp-2m')
+    .option('--no-karras', "no Karras sigmas, where the checkpoint's scheduler has them")
     .option('--budget <bytes>', 'most memory, such as 512MiB or "2 GiB"', bytes)
     .option('--device <id>', 'auto, cpu, cuda:0')
     .option('--threads <count>', 'threads to use', integer('threads', 1))
@@ -151,10 +159,19 @@ export function planOptions(
   pipeline: AnyPipeline,
 ): PlanOptions & ImagePlanOptions {
   const { frames, width, height, steps, guidance, minGuidance, maxGuidance } = args
-  const { decodeChunk, scheduler, slices, plan } = args
+  const { decodeChunk, scheduler, spacing, karras, slices, plan } = args
   const dtype = dtypeOf('--dtype', args.dtype)
-  const sizes = { frames, width, height, steps, dtype, scheduler, slices, plan }
-  const options = { ...sizes, guidance, minGuidance, maxGuidance, decodeChunk }
+  const sizes = { frames, width, height, steps, dtype, slices, plan }
+  const options = {
+    ...sizes,
+    guidance,
+    minGuidance,
+    maxGuidance,
+    decodeChunk,
+    scheduler,
+    spacing,
+    karras,
+  }
   return args.initLatents === undefined
     ? options
     : { ...options, ...sizeOfLatents(args, args.initLatents, pipeline) }

@@ -83,7 +83,7 @@ export async function toFrame(
 }
 
 /** Interleaved bytes to planes in [-1, 1]. */
-function fromBytes(bytes: ArrayLike<number>, pixels: number): Float32Array {
+export function fromBytes(bytes: ArrayLike<number>, pixels: number): Float32Array {
   const data = new Float32Array(3 * pixels)
   for (let i = 0; i < pixels; i++) {
     for (let c = 0; c < 3; c++) data[c * pixels + i] = bytes[3 * i + c]! / 127.5 - 1

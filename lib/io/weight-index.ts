@@ -196,7 +196,7 @@ export function readJson(path: string): Record<string, unknown> {
   }
   let value: unknown
   try {
-    value = JSON.parse(text)
+    value = parsePythonJson(text)
   } catch (error) {
     throw new CheckpointError(
       `${path}: expected JSON, got ${(error as Error).message}; fetch it again`,
@@ -211,4 +211,15 @@ export function readJson(path: string): Record<string, unknown> {
     )
   }
   return value as Record<string, unknown>
+}
+
+/** JSON as Python writes it: -Infinity, Infinity and NaN (read as null) may stand where a number may. @throws SyntaxError */
+function parsePythonJson(text: string): unknown {
+  const plain = text.replace(/"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b/g, token => {
+    if (token.startsWith('"')) return token
+    if (token === 'NaN') return 'null'
+    // Beyond the largest float64: parsed as infinity.
+    return token.replace('Infinity', '1e999')
+  })
+  return JSON.parse(plain)
 }

@@ -13,9 +13,9 @@ import {
 } from '../models/index.js'
 import type { StageSpec } from '../planner/plan.js'
 import { createScheduler, type SchedulerConfig } from '../schedulers/index.js'
-import { latentSize, type Shape } from './options.js'
+import { latentSize, type Shape, schedulerOverride } from './options.js'
 import type { Staged } from './pipeline.js'
-import { drawsNoise, needsScaling, scaleProgram, stepProgram } from './step-program.js'
+import { solverParts } from './step-program.js'
 
 /** Every configuration that AnimateDiff needs, from config.json files alone. */
 export interface AnimateDiffConfig {
@@ -59,11 +59,7 @@ export function animateDiffStages(
   shape: AnimateDiffShape,
   tokens: number,
 ): Staged {
-  const scheduler = createScheduler(
-    config.scheduler,
-    shape.steps,
-    shape.scheduler ? { name: shape.scheduler } : {},
-  )
+  const scheduler = createScheduler(config.scheduler, shape.steps, schedulerOverride(shape))
   const steps = scheduler.timesteps.length
   const guided = isGuided(shape)
   const scale = vaeScale(config.vae)
@@ -72,8 +68,7 @@ export function animateDiffStages(
   const latents = { shape: [shape.frames, rows, cols, channels], dtype: 'f32' } as const
   const context = { shape: [tokens, config.unet.crossAttentionDim], dtype: 'f32' } as const
   const one = { shape: [1], dtype: 'f32' } as const
-  const scaled = needsScaling(scheduler)
-  const noisy = drawsNoise(scheduler)
+  const solver = solverParts(scheduler, latents, guided ? one : undefined)
 
   const text: StageSpec = {
     name: 'text',
@@ -85,20 +80,16 @@ export function animateDiffStages(
     name: 'denoise',
     state: {
       latents,
-      ...(scaled && { scaled: latents, inputScale: one }),
       timestep: one,
-      coefficients: { shape: [noisy ? 3 : 2], dtype: 'f32' },
-      ...(noisy && { noise: latents }),
       conditional: context,
-      predicted: latents,
-      ...(guided && { unconditional: context, predictedUnconditional: latents, guidance: one }),
+      ...(guided && { unconditional: context }),
+      ...solver.state,
     },
     programs: {
       unet: unetMotion(config.unet, { frames: shape.frames, rows, cols, tokens }),
-      step: stepProgram(latents.shape, guided ? one.shape : undefined, noisy),
-      ...(scaled && { scale: scaleProgram(latents.shape) }),
+      ...solver.programs,
     },
-    runs: { unet: steps * (guided ? 2 : 1), step: steps, scale: steps },
+    runs: { unet: steps * (guided ? 2 : 1), ...solver.runs },
   }
   const decode: StageSpec = {
     name: 'decode',

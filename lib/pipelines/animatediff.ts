@@ -18,7 +18,13 @@ import { denoise, type Half } from './denoise.js'
 import { embeddedModel } from './embedded.js'
 import { checkLatents, type Generation } from './generation.js'
 import { channelsOutside } from './layout.js'
-import { checkRunOptions, checkShape, type RunOptions, type ShapeOptions } from './options.js'
+import {
+  checkRunOptions,
+  checkShape,
+  type RunOptions,
+  type ShapeOptions,
+  shapeNames,
+} from './options.js'
 import { type LoadOptions, Pipeline, readDefaults, type Staged } from './pipeline.js'
 import { Video } from './video.js'
 
@@ -40,15 +46,7 @@ export interface GenerateOptions extends PlanOptions, RunOptions {
  * A loaded pipeline holds no weights: each stage takes its memory, packs its weights, runs, and gives all back.
  */
 export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
-  protected readonly shapeNames = [
-    'frames',
-    'height',
-    'width',
-    'steps',
-    'guidance',
-    'scheduler',
-    'dtype',
-  ] as const
+  protected readonly shapeNames = [...shapeNames, 'guidance'] as const
 
   /** Classes of model_index.json that it runs. */
   static readonly classes: readonly string[] = ['AnimateDiffPipeline', 'StableDiffusionPipeline']
@@ -130,6 +128,8 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
       steps: options.steps ?? defaults.steps ?? 25,
       guidance: options.guidance ?? defaults.guidance ?? 7.5,
       scheduler: options.scheduler,
+      spacing: options.spacing,
+      karras: options.karras,
       dtype: options.dtype,
     }
     checkShape(shape)

@@ -1,4 +1,5 @@
 import { OptionError } from '../errors.js'
+import type { SchedulerOverride } from '../schedulers/index.js'
 import type { PipelinePlan } from './pipeline-plan.js'
 import type { Progress } from './progress.js'
 
@@ -8,8 +9,12 @@ export interface ShapeOptions {
   height?: number
   width?: number
   steps?: number
-  /** `ddim`, `euler` or `euler-ancestral`; default: the checkpoint's. */
+  /** `ddim`, `euler`, `euler-ancestral`, `dpmpp-2m`, `lcm` or `pndm`; default: the checkpoint's. */
   scheduler?: string
+  /** How the time steps are spaced: `leading`, `linspace` or `trailing`; default: as the scheduler's configuration says. */
+  spacing?: string
+  /** Karras sigmas, or none of them, whatever the configuration says; for `euler` and `dpmpp-2m`. */
+  karras?: boolean
   /**
    * How activations are stored between operators: `f32`, or `f16` and `bf16` as on a GPU. The CPU runs `f32` alone, and plans all.
    * Default: `f32`.
@@ -40,7 +45,30 @@ export interface Shape {
   readonly width: number
   readonly steps: number
   readonly scheduler?: string
+  readonly spacing?: string
+  readonly karras?: boolean
   readonly dtype?: 'f32' | 'f16' | 'bf16'
+}
+
+/** Names of the fields that every pipeline's shape has. */
+export const shapeNames = [
+  'frames',
+  'height',
+  'width',
+  'steps',
+  'scheduler',
+  'spacing',
+  'karras',
+  'dtype',
+] as const
+
+/** What the options say over the checkpoint's scheduler. */
+export function schedulerOverride({ scheduler, spacing, karras }: Shape): SchedulerOverride {
+  return {
+    ...(scheduler !== undefined && { name: scheduler }),
+    ...(spacing !== undefined && { spacing }),
+    ...(karras !== undefined && { karras }),
+  }
 }
 
 /** @throws OptionError */

@@ -35,7 +35,7 @@ export interface StageSummary {
 export class PipelinePlan {
   constructor(
     readonly stages: readonly StagePlan[],
-    readonly options: Readonly<Record<string, number | string | undefined>>,
+    readonly options: Readonly<Record<string, number | string | boolean | undefined>>,
     private readonly hostBytes: Readonly<Record<string, number>>,
     readonly budget?: number,
   ) {}

@@ -174,9 +174,9 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
   /** What a plan that was made before says, checked against this checkpoint. */
   private prepareFrom(plan: string | PipelinePlan, options: O, weights?: DType): Prepared<S> {
     const document = typeof plan === 'string' ? readPlan(plan) : plan.toJSON()
+    const { device, threads, shape } = planned(document, options, this.shapeNames)
     const key = `${document.checksum} ${weights}`
     if (this.prepared?.key === key) return this.prepared
-    const { device, threads, shape } = planned(document, options, this.shapeNames)
     const inputs = this.inputsOf(shape as unknown as O, weights, {
       device: this.options.device ?? device,
       threads: this.options.threads ?? threads,

@@ -9,7 +9,7 @@ export interface PipelineDocument extends PlanDocument {
   readonly peakBytes: number
   readonly budget?: number
   /** Sizes, steps, device and threads that it was made for. */
-  readonly options: Readonly<Record<string, number | string | undefined>>
+  readonly options: Readonly<Record<string, number | string | boolean | undefined>>
   /** Where its times come from. */
   readonly cost: string
 }

@@ -17,9 +17,9 @@ import {
 } from '../models/index.js'
 import type { StageSpec } from '../planner/plan.js'
 import { createScheduler, type SchedulerConfig } from '../schedulers/index.js'
-import { latentSize, type Shape } from './options.js'
+import { latentSize, type Shape, schedulerOverride } from './options.js'
 import type { Staged } from './pipeline.js'
-import { drawsNoise, needsScaling, scaleProgram, stepProgram } from './step-program.js'
+import { solverParts } from './step-program.js'
 
 /** Every configuration that Stable Video Diffusion needs, from JSON files alone. */
 export interface StableVideoDiffusionConfig {
@@ -113,11 +113,7 @@ export function stableVideoDiffusionStages(
   config: StableVideoDiffusionConfig,
   shape: StableVideoDiffusionShape,
 ): Staged {
-  const scheduler = createScheduler(
-    config.scheduler,
-    shape.steps,
-    shape.scheduler ? { name: shape.scheduler } : {},
-  )
+  const scheduler = createScheduler(config.scheduler, shape.steps, schedulerOverride(shape))
   const scale = vaeScale(config.vae)
   const { rows, cols } = latentSize(scale, shape)
   const steps = scheduler.timesteps.length
@@ -129,8 +125,7 @@ export function stableVideoDiffusionStages(
   const picture = (frames: number, depth: number) =>
     ({ shape: [frames, shape.height, shape.width, depth], dtype: 'f32' }) as const
   const guided = isGuided(shape)
-  const scaled = needsScaling(scheduler)
-  const noisy = drawsNoise(scheduler)
+  const solver = solverParts(scheduler, latents, guided ? ramp : undefined)
   const { imageSize, imageChannels } = config.image
 
   const image: StageSpec = {
@@ -155,20 +150,12 @@ export function stableVideoDiffusionStages(
     name: 'denoise',
     state: {
       latents,
-      ...(scaled && { scaled: latents, inputScale: one }),
       timestep: one,
-      coefficients: { shape: [noisy ? 3 : 2], dtype: 'f32' },
-      ...(noisy && { noise: latents }),
       added_time_ids: { shape: [addedNumbers], dtype: 'f32' },
       conditional: embedding,
       imageLatents: latents,
-      predicted: latents,
-      ...(guided && {
-        unconditional: embedding,
-        noImage: latents,
-        predictedUnconditional: latents,
-        guidance: ramp,
-      }),
+      ...(guided && { unconditional: embedding, noImage: latents }),
+      ...solver.state,
     },
     programs: {
       unet: unetSpatioTemporal(
@@ -176,10 +163,9 @@ export function stableVideoDiffusionStages(
         { frames: shape.frames, rows, cols },
         { imageChannels: channels },
       ),
-      step: stepProgram(latents.shape, guided ? ramp.shape : undefined, noisy),
-      ...(scaled && { scale: scaleProgram(latents.shape) }),
+      ...solver.programs,
     },
-    runs: { unet: steps * (guided ? 2 : 1), step: steps, scale: steps },
+    runs: { unet: steps * (guided ? 2 : 1), ...solver.runs },
   }
   const chunk = Math.min(shape.decodeChunk ?? shape.frames, shape.frames)
   const rest = shape.frames % chunk

@@ -9,7 +9,13 @@ import { linspace32 } from '../schedulers/noise-schedule.js'
 import { denoise, type Half } from './denoise.js'
 import { checkLatents, type Generation, noiseOf } from './generation.js'
 import { channelsLast, framesOutside } from './layout.js'
-import { checkRunOptions, checkShape, type RunOptions, type ShapeOptions } from './options.js'
+import {
+  checkRunOptions,
+  checkShape,
+  type RunOptions,
+  type ShapeOptions,
+  shapeNames,
+} from './options.js'
 import { type LoadOptions, Pipeline, readDefaults, type Staged } from './pipeline.js'
 import {
   isGuided,
@@ -65,15 +71,10 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
   readonly order = framesOutside
 
   protected readonly shapeNames = [
-    'frames',
-    'height',
-    'width',
-    'steps',
+    ...shapeNames,
     'minGuidance',
     'maxGuidance',
     'decodeChunk',
-    'scheduler',
-    'dtype',
   ] as const
 
   private constructor(
@@ -159,6 +160,8 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
       maxGuidance: options.maxGuidance ?? defaults.maxGuidance ?? 3,
       decodeChunk: options.decodeChunk,
       scheduler: options.scheduler,
+      spacing: options.spacing,
+      karras: options.karras,
       dtype: options.dtype,
     }
     checkShape(shape)

@@ -45,7 +45,7 @@ export interface ReportData {
   image?: string
   seed?: number
   /** Shape, steps, device, threads. */
-  options: Readonly<Record<string, number | string | undefined>>
+  options: Readonly<Record<string, number | string | boolean | undefined>>
   budget?: number
   /** Where predicted times come from. */
   cost: string

@@ -33,7 +33,7 @@ export function formatShare(part: number, whole: number): string {
 
 /** `16 frames of 64 x 64, 25 steps, on cpu with 2 threads`. */
 export function describeOptions(
-  options: Readonly<Record<string, number | string | undefined>>,
+  options: Readonly<Record<string, number | string | boolean | undefined>>,
 ): string {
   const { frames, width, height, steps, device, threads } = options
   return `${frames} frames of ${width} x ${height}, ${steps} steps, on ${device} with ${threads} threads`

@@ -80,7 +80,7 @@ const count = (many: number, what: string): string => `${many} ${what}${many ===
 
 function optionList({ model, prompt, image, seed, options }: ReportData): Html[] {
   const { frames, width, height, ...rest } = options
-  const entries: [string, string | number | undefined][] = [
+  const entries: [string, string | number | boolean | undefined][] = [
     ['model', model],
     ['prompt', prompt],
     ['image', image],
@@ -89,7 +89,7 @@ function optionList({ model, prompt, image, seed, options }: ReportData): Html[]
     ['seed', seed],
   ]
   return entries.flatMap(([name, value]) =>
-    value === undefined ? [] : [html`<li>${name} <b>${value}</b></li>`],
+    value === undefined ? [] : [html`<li>${name} <b>${`${value}`}</b></li>`],
   )
 }
 

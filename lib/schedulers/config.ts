@@ -27,6 +27,14 @@ export class ConfigReader {
     return value as number
   }
 
+  /** A least value; minus infinity, which scheduler_config.json writes as such, and absence bound nothing. */
+  lowerBound(key: string): number {
+    const value = this.config[key] ?? Number.NEGATIVE_INFINITY
+    if (typeof value !== 'number' || Number.isNaN(value) || value === Number.POSITIVE_INFINITY)
+      this.refuse(key, 'a number, or -Infinity', value)
+    return value as number
+  }
+
   flag(key: string, otherwise: boolean): boolean {
     const value = this.config[key] ?? otherwise
     if (typeof value !== 'boolean') this.refuse(key, 'true or false', value)

@@ -1,6 +1,6 @@
 import { ConfigReader, predictionTypes } from './config.js'
 import { alphasCumprod } from './noise-schedule.js'
-import type { Scheduler, SchedulerConfig, SchedulerStep } from './scheduler.js'
+import { type Scheduler, type SchedulerConfig, singleStep } from './scheduler.js'
 import { roundHalfEven, spacedTimesteps, spacings } from './spacing.js'
 
 /**
@@ -24,7 +24,7 @@ export function createDdim(config: SchedulerConfig, steps: number): Scheduler {
   }
   const stride = Math.floor(trainSteps / steps)
 
-  const table = Array.from(timesteps, (t): SchedulerStep => {
+  const table = Array.from(timesteps, t => {
     const alpha = alphas[t]!
     const next = t - stride >= 0 ? alphas[t - stride]! : finalAlpha
     const [signal, sigma] = [Math.sqrt(alpha), Math.sqrt(1 - alpha)]
@@ -37,24 +37,15 @@ export function createDdim(config: SchedulerConfig, steps: number): Scheduler {
             'v_prediction or sample, as the first time step has no signal',
             prediction,
           )
-        return {
-          sample: nextSignal / signal,
-          output: nextSigma - (nextSignal * sigma) / signal,
-          noise: 0,
-        }
+        return singleStep(nextSignal / signal, nextSigma - (nextSignal * sigma) / signal)
       case 'sample':
-        return {
-          sample: nextSigma / sigma,
-          output: nextSignal - (nextSigma * signal) / sigma,
-          noise: 0,
-        }
+        return singleStep(nextSigma / sigma, nextSignal - (nextSigma * signal) / sigma)
       case 'v_prediction':
-        return {
-          sample: nextSignal * signal + nextSigma * sigma,
-          output: nextSigma * signal - nextSignal * sigma,
-          noise: 0,
-        }
+        return singleStep(
+          nextSignal * signal + nextSigma * sigma,
+          nextSigma * signal - nextSignal * sigma,
+        )
     }
   })
-  return { name, timesteps, initNoiseSigma: 1, inputScale: () => 1, step: i => table[i]! }
+  return { name, timesteps, slots: 1, initNoiseSigma: 1, inputScale: () => 1, step: i => table[i]! }
 }

@@ -1,14 +1,28 @@
-import { OptionError } from '../errors.js'
-import { betaQuantile } from './beta-quantile.js'
 import { ConfigReader, predictionTypes } from './config.js'
 import { alphasCumprod, linspace32 } from './noise-schedule.js'
-import type { Scheduler, SchedulerConfig, SchedulerStep } from './scheduler.js'
+import { type Scheduler, type SchedulerConfig, singleStep, withoutKeys } from './scheduler.js'
+import {
+  lastSigma,
+  leastAlpha,
+  sigmaKind,
+  sigmaKinds,
+  spacedSigmas,
+  timestepOf,
+  trainingSigmas,
+  valueAt,
+} from './sigmas.js'
 import { spacedTimesteps, spacings } from './spacing.js'
 
 const f32 = Math.fround
 
-/** Stands for a last cumulative product of 0, whose sigma would be infinite (diffusers' value). */
-const leastAlpha = 2 ** -24
+/** Keys of the deterministic class about its sigmas, beside their kinds, which the ancestral one does not have. */
+const sigmaKeys = [
+  'sigma_min',
+  'sigma_max',
+  'final_sigmas_type',
+  'interpolation_type',
+  'timestep_type',
+]
 
 /**
  * Euler steps of the probability flow in sigma (arXiv 2206.00364, algorithm 2 without churn), as diffusers'
@@ -25,7 +39,8 @@ export function createEuler(config: SchedulerConfig, steps: number): Scheduler {
  * @throws OptionError for wrong values.
  */
 export function createEulerAncestral(config: SchedulerConfig, steps: number): Scheduler {
-  return eulerSteps('EulerAncestralDiscreteScheduler', config, steps, (sigma, next) => {
+  const own = withoutKeys(config, ...sigmaKinds, ...sigmaKeys)
+  return eulerSteps('EulerAncestralDiscreteScheduler', own, steps, (sigma, next) => {
     const up = Math.sqrt((next ** 2 * (sigma ** 2 - next ** 2)) / sigma ** 2)
     return { down: Math.sqrt(next ** 2 - up ** 2), up }
   })
@@ -51,7 +66,7 @@ function eulerSteps(
 
   const alphas = alphasCumprod(read)
   if (read.flag('rescale_betas_zero_snr', false)) alphas[trainSteps - 1] = leastAlpha
-  const training = alphas.map(alpha => f32(Math.sqrt(f32(f32(1 - alpha) / alpha))))
+  const training = trainingSigmas(alphas)
   const spaced = spacedTimesteps(
     spacing,
     steps,
@@ -66,28 +81,29 @@ function eulerSteps(
 
   const largest = sigmas.reduce((a, b) => Math.max(a, b))
   const initNoiseSigma = spacing === 'leading' ? Math.sqrt(largest ** 2 + 1) : largest
-  const table = Array.from({ length: steps }, (_, i): SchedulerStep => {
+  const table = Array.from({ length: steps }, (_, i) => {
     const sigma = sigmas[i]!
     const { down, up: noise } = aim(sigma, sigmas[i + 1]!)
     const move = down - sigma
     switch (prediction) {
       case 'epsilon':
-        return { sample: 1, output: move, noise }
+        return singleStep(1, move, noise)
       case 'sample':
       case 'original_sample':
-        return { sample: down / sigma, output: -move / sigma, noise }
+        return singleStep(down / sigma, -move / sigma, noise)
       case 'v_prediction':
         // 1 + move·sigma / (sigma² + 1), without its cancellation at a large sigma.
-        return {
-          sample: (down * sigma + 1) / (sigma ** 2 + 1),
-          output: move / Math.sqrt(sigma ** 2 + 1),
+        return singleStep(
+          (down * sigma + 1) / (sigma ** 2 + 1),
+          move / Math.sqrt(sigma ** 2 + 1),
           noise,
-        }
+        )
     }
   })
   return {
     name,
     timesteps,
+    slots: 1,
     initNoiseSigma,
     inputScale: i => 1 / Math.sqrt(sigmas[i]! ** 2 + 1),
     step: i => table[i]!,
@@ -111,68 +127,12 @@ function inferenceSigmas(
           steps + 1,
         ).map(x => f32(Math.exp(x)))
 
-  const kinds = ['use_karras_sigmas', 'use_exponential_sigmas', 'use_beta_sigmas'].filter(key =>
-    read.flag(key, false),
-  )
-  if (kinds.length > 1) {
-    throw new OptionError(
-      `${read.name}: expected at most one kind of sigmas, got ${kinds.join(' and ')}; set all but one to false`,
-    )
-  }
-  const last =
-    read.choice('final_sigmas_type', ['zero', 'sigma_min'], 'zero') === 'zero' ? 0 : smallest
-  if (kinds.length === 0)
-    return { sigmas: Float64Array.of(...interpolated, last).map(f32), discrete: spaced }
-
-  const low = read.optionalNumber('sigma_min') ?? interpolated[interpolated.length - 1]!
-  const high = read.optionalNumber('sigma_max') ?? interpolated[0]!
-  if (low <= 0 || high < low) {
-    throw new OptionError(
-      `${read.name}: expected 0 < sigma_min <= sigma_max, got ${low} and ${high}; correct scheduler_config.json`,
-    )
-  }
-  const ramp = Float64Array.from({ length: steps }, (_, i) => (steps === 1 ? 0 : i / (steps - 1)))
-  const sigmas = ramp.map(rampOf(kinds[0]!, low, high))
-  const logs = training.map(sigma => f32(Math.log(sigma)))
+  const kind = sigmaKind(read)
+  const last = lastSigma(read, smallest)
+  if (!kind) return { sigmas: Float64Array.of(...interpolated, last).map(f32), discrete: spaced }
+  const sigmas = spacedSigmas(read, kind, steps, interpolated[0]!, interpolated.at(-1)!)
   return {
     sigmas: Float64Array.of(...sigmas, last).map(f32),
-    discrete: sigmas.map(sigma => f32(indexOf(logs, Math.log(Math.max(sigma, 1e-10))))),
+    discrete: sigmas.map(timestepOf(training)).map(f32),
   }
-}
-
-/** Sigma at x in 0..1, falling from high to low. */
-function rampOf(kind: string, low: number, high: number): (x: number) => number {
-  switch (kind) {
-    case 'use_karras_sigmas': {
-      const rho = 7
-      const [from, to] = [high ** (1 / rho), low ** (1 / rho)]
-      return x => (from + x * (to - from)) ** rho
-    }
-    case 'use_exponential_sigmas':
-      return x => Math.exp(Math.log(high) + x * (Math.log(low) - Math.log(high)))
-    default:
-      // arXiv 2407.12173, with its alpha and beta of 0.6.
-      return x => low + betaQuantile(1 - x, 0.6, 0.6) * (high - low)
-  }
-}
-
-/** Linear interpolation in a table at a fractional index, held at the ends. */
-function valueAt(table: Float64Array, at: number): number {
-  if (at >= table.length - 1) return table[table.length - 1]!
-  const low = Math.max(Math.floor(at), 0)
-  return table[low]! + (Math.max(at, 0) - low) * (table[low + 1]! - table[low]!)
-}
-
-/** Fractional index at which a rising table holds a value, held at the ends. */
-function indexOf(table: Float64Array, value: number): number {
-  let low = 0
-  let high = table.length - 1
-  if (high === 0) return 0
-  while (high - low > 1) {
-    const middle = (low + high) >> 1
-    if (table[middle]! <= value) low = middle
-    else high = middle
-  }
-  const weight = (value - table[low]!) / (table[high]! - table[low]!)
-  return low + Math.min(Math.max(weight, 0), 1)
 }

@@ -1,6 +1,7 @@
 import type { ConfigReader } from './config.js'
 
 const f32 = Math.fround
+const betaSchedules = ['linear', 'scaled_linear', 'squaredcos_cap_v2'] as const
 
 /**
  * Cumulative products of 1 - beta, one for each training time step. Values are float32, rounded where PyTorch rounds,
@@ -10,6 +11,10 @@ export function alphasCumprod(config: ConfigReader): Float64Array {
   const steps = config.integer('num_train_timesteps', 1000, 1)
   const betas = trainingBetas(config, steps)
   return cumulate(config.flag('rescale_betas_zero_snr', false) ? zeroTerminalSnr(betas) : betas)
+}
+
+export function betaSchedule(config: ConfigReader): (typeof betaSchedules)[number] {
+  return config.choice('beta_schedule', betaSchedules, 'linear')
 }
 
 function trainingBetas(config: ConfigReader, steps: number): Float64Array {
@@ -25,9 +30,7 @@ function trainingBetas(config: ConfigReader, steps: number): Float64Array {
   }
   const first = config.number('beta_start', 0.0001)
   const last = config.number('beta_end', 0.02)
-  switch (
-    config.choice('beta_schedule', ['linear', 'scaled_linear', 'squaredcos_cap_v2'], 'linear')
-  ) {
+  switch (betaSchedule(config)) {
     case 'linear':
       return linspace32(first, last, steps)
     case 'scaled_linear':

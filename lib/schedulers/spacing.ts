@@ -13,9 +13,7 @@ export function spacedTimesteps(
   trainSteps: number,
   offset: number,
 ): Float64Array {
-  if (!Number.isSafeInteger(steps) || steps < 1 || steps > trainSteps) {
-    throw new OptionError(`steps: expected an integer from 1 to ${trainSteps}, got ${steps}`)
-  }
+  checkSteps(steps, 1, trainSteps)
   const times = new Float64Array(steps)
   switch (spacing) {
     case 'leading': {
@@ -37,6 +35,12 @@ export function spacedTimesteps(
     }
   }
   return times
+}
+
+/** @throws OptionError when steps is no integer in least..most; `why` tells where the bound comes from. */
+export function checkSteps(steps: number, least: number, most: number, why = ''): void {
+  if (Number.isSafeInteger(steps) && steps >= least && steps <= most) return
+  throw new OptionError(`steps: expected an integer from ${least} to ${most}${why}, got ${steps}`)
 }
 
 export function roundHalfEven(x: number): number {

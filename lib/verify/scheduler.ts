@@ -1,6 +1,6 @@
 import { CheckpointError } from '../errors.js'
 import { readJson } from '../io/weight-index.js'
-import { createScheduler, type SchedulerConfig } from '../schedulers/index.js'
+import { createScheduler, type SchedulerConfig, type SchedulerStep } from '../schedulers/index.js'
 import { Recording } from './case.js'
 import { compare, type Difference, worse } from './compare.js'
 
@@ -27,9 +27,12 @@ export async function checkScheduler(
   }
   const recording = Recording.open(path.replace(/\.json$/, '.safetensors'))
   const values = async (key: string) => (await recording.floats(key)).data
-  const scheduler = createScheduler({ _class_name: className, ...config } as SchedulerConfig, steps)
+  // A config of another class is switched, as a checkpoint's is by name.
+  const own = { _class_name: className, ...config } as SchedulerConfig
+  const scheduler = createScheduler(own, steps, { name: className })
 
   let sample = Float64Array.from(await values('init'), value => value * scheduler.initNoiseSigma)
+  const held = Array.from({ length: scheduler.slots }, () => sample.map(() => 0))
   const worst = new Map<string, Difference>()
   const note = (difference: Difference) => {
     const known = worst.get(difference.output)
@@ -49,10 +52,24 @@ export async function checkScheduler(
     const model = await values(`model.${i}`)
     const step = scheduler.step(i)
     const noise = step.noise === 0 ? undefined : await values(`noise.${i}`)
-    sample = sample.map(
-      (value, j) => step.sample * value + step.output * model[j]! + step.noise * (noise?.[j] ?? 0),
-    )
+    sample = applyStep(step, sample, model, held, noise)
     note(compare('sample', sample, await values(`sample.${i}`)))
   }
   return { scheduler: scheduler.name, outputs: [...worst.values()] }
+}
+
+/** The step in float64, element by element; `held` takes the new prediction. */
+export function applyStep(
+  step: SchedulerStep,
+  sample: Float64Array<ArrayBuffer>,
+  output: ArrayLike<number>,
+  held: Float64Array[],
+  noise?: ArrayLike<number>,
+): Float64Array<ArrayBuffer> {
+  const { convert, predictions } = step
+  held[step.slot] = sample.map((x, i) => convert.sample * x + convert.output * output[i]!)
+  return sample.map((x, i) => {
+    const look = predictions.reduce((sum, c, slot) => sum + c * held[slot]![i]!, 0)
+    return step.sample * x + look + step.noise * (noise?.[i] ?? 0)
+  })
 }

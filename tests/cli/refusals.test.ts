@@ -175,7 +175,9 @@ test('options: unknown, misspelt, malformed', async () => {
   refused(await generate('--seed', '-1'), 2, /--seed: expected an integer of at least 0, got -1/)
   refused(await generate('--guidance', 'much'), 2, /--guidance: expected a number, got much/)
   refused(await generate('--budget', 'lots'), 2, /--budget: expected bytes such as 512MiB/)
-  refused(await generate('--scheduler', 'pndm'), 2, /scheduler: expected one of ddim/)
+  refused(await generate('--scheduler', 'unipc'), 2, /scheduler: expected one of ddim/)
+  refused(await generate('--spacing', 'even'), 2, /spacing: expected one of leading, linspace/)
+  refused(await generate('--karras'), 2, /karras: expected one of the schedulers euler, dpmpp-2m/)
   refused(await generate('--device', 'cuda:9'), 6, /device: expected one of cpu.*got cuda:9/)
   refused(
     await sluice('plan', '--weights', 'int4'),

@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -127,19 +127,23 @@ test('weights of another network fail', async () => {
 })
 
 test('scheduler records', async () => {
-  const records = ['ddim-leading', 'ddim-trailing-v', 'euler', 'euler-svd'].map(name =>
-    fixture(`schedulers/${name}.json`),
+  const names = ['ddim-leading', 'ddim-trailing-v', 'euler', 'euler-svd', 'euler-ancestral']
+  const records = [...names, 'dpmpp-2m-karras', 'dpmpp-2m-sde', 'lcm', 'pndm', 'pndm-switched'].map(
+    name => fixture(`schedulers/${name}.json`),
   )
   const { code, stdout } = await sluice('verify', ...records)
   assert.is(code, 0, stdout)
   for (const record of records) assert.match(stdout, new RegExp(`${record}: scheduler .+: passed`))
-  assert.is(stdout.match(/^(timesteps|init_noise_sigma|scaled|sample) .+ ok$/gm)?.length, 16)
+  assert.is(stdout.match(/^(timesteps|init_noise_sigma|scaled|sample) .+ ok$/gm)?.length, 40)
 })
 
 test('what cannot be run is named, and the other cases run', async () => {
+  const record = readFileSync(fixture('schedulers/lcm.json'), 'utf8')
+  writeFileSync(path('unknown.json'), record.replace('LCMScheduler', 'TCDScheduler'))
+  cpSync(fixture('schedulers/lcm.safetensors'), path('unknown.safetensors'))
   const { code, cases, stderr } = await verified([
     fixture('vae'),
-    fixture('schedulers/lcm.json'),
+    path('unknown.json'),
     path('vae-plain'),
   ])
   assert.is(code, 4)
@@ -151,7 +155,7 @@ test('what cannot be run is named, and the other cases run', async () => {
     stderr,
     /expected a folder vae with config\.json and weights beside case\.json, got none/,
   )
-  assert.match(stderr, /lcm\.json: scheduler: expected one of ddim/)
+  assert.match(stderr, /unknown\.json: scheduler: expected one of ddim/)
 })
 
 test('cases that are none', async () => {

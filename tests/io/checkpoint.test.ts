@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert'
 import { CheckpointError } from '../../lib/errors.js'
 import { openCheckpoint, openComponent, requirePipeline } from '../../lib/io/checkpoint.js'
 import { writeSafetensors } from '../../lib/io/safetensors-writer.js'
-import { requireTensor } from '../../lib/io/weight-index.js'
+import { readJson, requireTensor } from '../../lib/io/weight-index.js'
 import { scratch } from './scratch.js'
 
 const embedded = fileURLToPath(new URL('../../../models/moving-shapes', import.meta.url))
@@ -30,6 +30,16 @@ async function weights(file: string, keys: string[]): Promise<void> {
     Object.fromEntries(keys.map((key, i) => [key, { shape: [2], data: Float32Array.of(i, i) }])),
   )
 }
+
+test('JSON as Python writes it: infinities and NaN outside of strings', () => {
+  json('python.json', '{"a": [-Infinity, Infinity, NaN, -1e3], "b\\"NaN": "x \\"Infinity, NaN"}')
+  assert.equal(readJson(path('python.json')), {
+    a: [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, null, -1000],
+    'b"NaN': 'x "Infinity, NaN',
+  })
+  json('wrong.json', '{"a": Infinitely}')
+  refuses(() => readJson(path('wrong.json')), /wrong\.json: expected JSON, got /)
+})
 
 test('the embedded checkpoint opens, component by component', () => {
   const checkpoint = openCheckpoint(embedded)

@@ -1,9 +1,10 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { OptionError } from '../../lib/errors.js'
 import { readFloats, readSafetensorsHeader } from '../../lib/io/safetensors.js'
+import { readJson } from '../../lib/io/weight-index.js'
 import { betaQuantile, incompleteBeta } from '../../lib/schedulers/beta-quantile.js'
 import {
   createScheduler,
@@ -15,17 +16,19 @@ const root = fileURLToPath(new URL('../../../', import.meta.url))
 const folder = `${root}tests/fixtures/schedulers/`
 
 interface Recorded {
+  className: string
   config: SchedulerConfig
   steps: number
   values(key: string): Promise<Float32Array>
 }
 
 function recorded(name: string): Recorded {
-  const { scheduler, config, steps } = JSON.parse(readFileSync(`${folder}${name}.json`, 'utf8'))
+  const { scheduler, config, steps } = readJson(`${folder}${name}.json`)
   const { tensors } = readSafetensorsHeader(`${folder}${name}.safetensors`)
   return {
-    config: { _class_name: scheduler, ...config },
-    steps,
+    className: scheduler as string,
+    config: { _class_name: scheduler, ...(config as object) } as SchedulerConfig,
+    steps: steps as number,
     values: key => readFloats(tensors.get(key)!),
   }
 }
@@ -42,31 +45,46 @@ function distance(got: ArrayLike<number>, expected: ArrayLike<number>): number {
   return scale === 0 ? difference : difference / scale
 }
 
-for (const name of ['ddim-leading', 'ddim-trailing-v', 'euler', 'euler-svd', 'euler-ancestral']) {
+const records = readdirSync(folder)
+  .filter(file => file.endsWith('.json'))
+  .map(file => file.slice(0, -5))
+
+for (const name of records) {
   test(`${name} follows the record step by step`, async () => {
-    const { config, steps, values } = recorded(name)
-    const scheduler = createScheduler(config, steps)
-    assert.is(scheduler.name, config._class_name)
+    const { className, config, steps, values } = recorded(name)
+    const scheduler = createScheduler(config, steps, { name: className })
+    assert.is(scheduler.name, className)
     assert.ok(distance(scheduler.timesteps, await values('timesteps')) < 1e-6)
     const [sigma] = await values('init_noise_sigma')
     assert.ok(Math.abs(scheduler.initNoiseSigma / sigma! - 1) < 1e-6)
 
     let sample = Float64Array.from(await values('init'), x => x * scheduler.initNoiseSigma)
-    for (let i = 0; i < steps; i++) {
+    // What is not written yet must not be read.
+    const held = Array.from({ length: scheduler.slots }, () => sample.map(() => 1e9))
+    for (let i = 0; i < scheduler.timesteps.length; i++) {
       const scale = scheduler.inputScale(i)
       const scaled = sample.map(x => x * scale)
       assert.ok(distance(scaled, await values(`scaled.${i}`)) < 1e-5, `scaled.${i}`)
       const output = await values(`model.${i}`)
-      const step = scheduler.step(i)
+      const { slot, convert, predictions, ...step } = scheduler.step(i)
       const noise = step.noise === 0 ? undefined : await values(`noise.${i}`)
-      sample = sample.map(
-        (x, j) => step.sample * x + step.output * output[j]! + step.noise * (noise?.[j] ?? 0),
-      )
+      held[slot] = sample.map((x, j) => convert.sample * x + convert.output * output[j]!)
+      sample = sample.map((x, j) => {
+        let next = step.sample * x + step.noise * (noise?.[j] ?? 0)
+        for (const [s, factor] of predictions.entries()) next += factor * held[s]![j]!
+        return next
+      })
       const difference = distance(sample, await values(`sample.${i}`))
       assert.ok(difference < 1e-5, `sample.${i}: ${difference}`)
     }
   })
 }
+
+test('every scheduler has records', () => {
+  const classes = records.map(name => recorded(name).className)
+  assert.equal(new Set(classes).size, schedulerNames.length)
+  assert.ok(records.length >= 36)
+})
 
 for (const run of ['ad-red-circle', 'ad-blue-square', 'ad-wide']) {
   test(`${run}: the time steps of the recorded run, switched by name`, async () => {
@@ -103,7 +121,7 @@ test('a step on the clean path lands on the clean path', () => {
         const output = { epsilon: e, sample: x0, v_prediction: a * e - s * x0 }[prediction_type]!
         const next = i === 9 ? 1 : bars[scheduler.timesteps[i + 1]!]!
         const step = scheduler.step(i)
-        const got = step.sample * (a * x0 + s * e) + step.output * output
+        const got = step.sample * (a * x0 + s * e) + step.predictions[0]! * output
         assert.ok(
           Math.abs(got - (Math.sqrt(next) * x0 + Math.sqrt(1 - next) * e)) < 1e-4,
           `${prediction_type} ${beta_schedule} ${i}`,
@@ -160,14 +178,15 @@ test('every kind of sigmas falls from the first to the last', () => {
     const scheduler = createScheduler({ _class_name: 'EulerDiscreteScheduler', ...kind }, 8)
     const scales = Array.from({ length: 8 }, (_, i) => scheduler.inputScale(i))
     for (let i = 1; i < 8; i++) assert.ok(scales[i]! > scales[i - 1]!, JSON.stringify(kind))
-    for (let i = 0; i < 8; i++) assert.ok(scheduler.step(i).output < 0)
+    for (let i = 0; i < 8; i++) assert.ok(scheduler.step(i).predictions[0]! < 0)
     for (let i = 1; i < 8; i++) assert.ok(scheduler.timesteps[i]! < scheduler.timesteps[i - 1]!)
   }
 })
 
 test('final_sigmas_type zero ends on the prediction, sigma_min above it', () => {
   const config = { _class_name: 'EulerDiscreteScheduler', prediction_type: 'sample' }
-  assert.equal(createScheduler(config, 4).step(3), { sample: 0, output: 1, noise: 0 })
+  const { sample, predictions } = createScheduler(config, 4).step(3)
+  assert.equal([sample, predictions], [0, [1]])
   const step = createScheduler(config, 4, {
     final_sigmas_type: 'sigma_min',
     timestep_spacing: 'trailing',
@@ -223,13 +242,16 @@ test('zero terminal signal runs with velocity and refuses epsilon', () => {
 test('wrong configurations are refused with the reason', () => {
   const ddim = { _class_name: 'DDIMScheduler', clip_sample: false }
   const euler = { _class_name: 'EulerDiscreteScheduler' }
+  const dpm = { _class_name: 'DPMSolverMultistepScheduler' }
+  const lcm = { _class_name: 'LCMScheduler' }
+  const pndm = { _class_name: 'PNDMScheduler' }
   const cases: [SchedulerConfig, number, RegExp][] = [
     [{ _class_name: 'DDIMScheduler' }, 4, /clip_sample: expected false.*clamped/],
     [{ ...ddim, thresholding: true }, 4, /thresholding: expected false/],
     [
-      { _class_name: 'PNDMScheduler' },
+      { _class_name: 'UniPCMultistepScheduler' },
       4,
-      /expected one of ddim \(DDIMScheduler\), euler .*got "PNDMScheduler"/,
+      /expected one of ddim \(DDIMScheduler\), euler .*pndm \(PNDMScheduler\), got "UniPC/,
     ],
     [{}, 4, /expected one of/],
     [ddim, 0, /steps: expected an integer from 1 to 1000, got 0/],
@@ -247,6 +269,23 @@ test('wrong configurations are refused with the reason', () => {
       /sigma_min <= sigma_max/,
     ],
     [{ ...euler, timestep_spacing: 'random' }, 4, /timestep_spacing/],
+    [{ ...dpm, solver_order: 3 }, 4, /solver_order: expected 1 or 2, got 3/],
+    [{ ...dpm, algorithm_type: 'deis' }, 4, /algorithm_type: expected one of dpmsolver\+\+/],
+    [{ ...dpm, algorithm_type: 'dpmsolver' }, 4, /final_sigmas_type: expected sigma_min/],
+    [{ ...dpm, use_flow_sigmas: true }, 4, /use_flow_sigmas: expected false/],
+    [{ ...dpm, variance_type: 'learned' }, 4, /variance_type: expected null/],
+    [{ ...dpm, thresholding: true }, 4, /thresholding: expected false/],
+    [{ ...dpm, lambda_min_clipped: 'low' }, 4, /lambda_min_clipped: expected a number/],
+    [dpm, 0, /steps: expected an integer from 1 to 1000/],
+    [{ ...dpm, timestep_spacing: 'leading' }, 1000, /steps: expected finite/],
+    [lcm, 51, /steps: expected an integer from 1 to 50, the original_inference_steps/],
+    [{ ...lcm, original_inference_steps: 1001 }, 4, /original_inference_steps: .* to 1000/],
+    [{ ...lcm, clip_sample: true }, 4, /clip_sample: expected false/],
+    [{ ...lcm, rescale_betas_zero_snr: true }, 4, /prediction_type: expected v_prediction/],
+    [{ ...pndm, prediction_type: 'sample' }, 4, /prediction_type: expected one of epsilon, v/],
+    [pndm, 3, /steps: expected an integer from 4 to 1000 \(skip_prk_steps/],
+    [{ ...pndm, skip_prk_steps: true }, 0, /steps: expected an integer from 1/],
+    [{ ...pndm, steps_offset: 1 }, 1000, /steps_offset/],
   ]
   for (const [config, steps, message] of cases) {
     assert.throws(
@@ -254,7 +293,86 @@ test('wrong configurations are refused with the reason', () => {
       (e: Error) => e instanceof OptionError && message.test(e.message),
     )
   }
-  assert.equal(schedulerNames, ['ddim', 'euler', 'euler-ancestral'])
+  assert.equal(schedulerNames, ['ddim', 'euler', 'euler-ancestral', 'dpmpp-2m', 'lcm', 'pndm'])
+})
+
+test('spacing and karras replace what the config says, and are refused where they mean nothing', () => {
+  const config = {
+    _class_name: 'EulerDiscreteScheduler',
+    timestep_spacing: 'leading',
+    use_exponential_sigmas: true,
+  }
+  const trailing = createScheduler(
+    { _class_name: config._class_name, timestep_spacing: 'trailing', use_karras_sigmas: true },
+    4,
+  )
+  const asked = createScheduler(config, 4, { spacing: 'trailing', karras: true })
+  assert.equal(asked.timesteps, trailing.timesteps)
+  assert.equal(asked.step(1), trailing.step(1))
+  const without = { ...config, use_exponential_sigmas: false, use_karras_sigmas: true }
+  assert.equal(
+    createScheduler(without, 4, { karras: false }).timesteps,
+    createScheduler({ ...without, use_karras_sigmas: false }, 4).timesteps,
+  )
+  // What stands in the config without being asked for is no mistake of the caller.
+  const kept = createScheduler({ ...config, use_karras_sigmas: true }, 4, { name: 'pndm' })
+  assert.is(kept.timesteps.length, 13)
+  for (const [override, message] of [
+    [{ spacing: 'even' }, /spacing: expected one of leading, linspace, trailing, got "even"/],
+    [{ spacing: 'trailing', name: 'lcm' }, /spacing: expected none with lcm/],
+    [{ karras: true, name: 'ddim' }, /karras: expected one of .*euler, dpmpp-2m, got ddim/],
+    [{ karras: 'yes' as unknown as boolean }, /karras: expected true or false/],
+  ] as const) {
+    assert.throws(
+      () => createScheduler(config, 4, override),
+      (e: Error) => e instanceof OptionError && message.test(e.message),
+    )
+  }
+  assert.is(
+    createScheduler(config, 4, { karras: false, name: 'ddim', clip_sample: false }).slots,
+    1,
+  )
+})
+
+test('evaluations and predictions held: one a step, or as the multistep solvers need', () => {
+  const shape = (name: string, steps: number, keys = {}) => {
+    const { timesteps, slots } = createScheduler({ clip_sample: false, ...keys }, steps, { name })
+    return [timesteps.length, slots]
+  }
+  for (const name of ['ddim', 'euler', 'euler-ancestral', 'lcm'])
+    assert.equal(shape(name, 9), [9, 1])
+  assert.equal(shape('dpmpp-2m', 9), [9, 2])
+  assert.equal(shape('dpmpp-2m', 1), [1, 1])
+  assert.equal(shape('dpmpp-2m', 9, { solver_order: 1 }), [9, 1])
+  assert.equal(shape('pndm', 9), [18, 6])
+  assert.equal(shape('pndm', 4), [13, 6])
+  assert.equal(shape('pndm', 9, { skip_prk_steps: true }), [10, 4])
+  assert.equal(shape('pndm', 2, { skip_prk_steps: true }), [3, 2])
+})
+
+test('a multistep solver is exact where its polynomial is', () => {
+  // With the same prediction at every evaluation, all orders agree with one first-order step over the whole way.
+  const make = (name: string, keys: object) =>
+    createScheduler({ beta_schedule: 'scaled_linear', ...keys }, 12, { name })
+  for (const scheduler of [
+    make('dpmpp-2m', { prediction_type: 'sample', solver_type: 'heun' }),
+    make('dpmpp-2m', { prediction_type: 'sample', use_karras_sigmas: true }),
+    make('pndm', { skip_prk_steps: true, set_alpha_to_one: true }),
+    make('pndm', { set_alpha_to_one: true }),
+  ]) {
+    const output = 0.6
+    let sample = 1.7
+    const held = new Array<number>(scheduler.slots).fill(0)
+    const bar = alphas({ beta_schedule: 'scaled_linear' })[scheduler.timesteps[0]!]!
+    const noise = scheduler.name === 'PNDMScheduler'
+    const expected = noise ? (sample - Math.sqrt(1 - bar) * output) / Math.sqrt(bar) : output
+    for (let i = 0; i < scheduler.timesteps.length; i++) {
+      const step = scheduler.step(i)
+      held[step.slot] = step.convert.sample * sample + step.convert.output * output
+      sample = step.predictions.reduce((sum, c, s) => sum + c * held[s]!, step.sample * sample)
+    }
+    assert.ok(Math.abs(sample - expected) < 1e-3, `${scheduler.name}: ${sample}, ${expected}`)
+  }
 })
 
 test('trained_betas replace the schedule', () => {
