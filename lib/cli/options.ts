@@ -66,17 +66,17 @@ export function addPipelineOptions(command: Command): Command {
     .option('--negative <prompt>', 'what to keep away from')
     .option(
       '--min-guidance <scale>',
-      "an image's: of the first frame (default: 1)",
+      'guidance of the first frame, from an image (default: 1)',
       number('min-guidance'),
     )
     .option(
       '--max-guidance <scale>',
-      "an image's: of the last frame (default: 3)",
+      'guidance of the last frame, from an image (default: 3)',
       number('max-guidance'),
     )
     .option(
       '--motion-bucket <number>',
-      'how much moves, 1 to 255 (default: 127)',
+      'how much moves, from an image: 1 to 255 (default: 127)',
       number('motion-bucket', 0),
     )
     .option('--noise-aug <strength>', 'noise on the image (default: 0.02)', number('noise-aug', 0))
@@ -142,11 +142,8 @@ export function bytes(text: string): number {
 }
 
 /** Opens the checkpoint with the pipeline that it names: configurations only. */
-export async function openPipeline(
-  args: PipelineArguments,
-  budget = args.budget,
-): Promise<AnyPipeline> {
-  const { model, motionAdapter, device, threads } = args
+export async function openPipeline(args: PipelineArguments): Promise<AnyPipeline> {
+  const { model, motionAdapter, device, threads, budget } = args
   return loadPipeline(model, { motionAdapter, device, threads, budget })
 }
 

@@ -33,9 +33,11 @@ export async function plan(prompt: string | undefined, args: PlanArguments): Pro
   const options = planOptions(args, pipeline)
   if (args.frontier) return showFrontier(pipeline, options, weights, args)
   const budget = args.smallest ? pipeline.smallestBudget(options, weights) : args.budget
-  const planned = (await openPipeline(args, budget)).plan(options, weights)
+  const planned = pipeline.plan({ ...options, budget }, weights)
   if (args.save !== undefined) await planned.save(args.save)
-  const alternatives = args.explain ? await planAlternatives(planned, args, weights) : undefined
+  const alternatives = args.explain
+    ? await planAlternatives(planned, pipeline, options, weights)
+    : undefined
   if (report !== undefined) await saveReport(report, args, { plan: planned, alternatives })
   if (args.json) {
     const data = planned.toJSON() as object

@@ -1,9 +1,10 @@
+import type { AnyPipeline } from '../pipelines/load.js'
 import type { PipelinePlan } from '../pipelines/pipeline-plan.js'
 import type { DType } from '../program/tensor.js'
 import { type Alternative, alternativesOf } from '../report/alternatives.js'
 import type { ReportInput } from '../report/data.js'
 import { writeReport } from '../report/write.js'
-import { openPipeline, type PipelineArguments, planOptions } from './options.js'
+import type { PipelineArguments, planOptions } from './options.js'
 import { withFolders } from './outputs.js'
 import { packageVersion } from './package-info.js'
 
@@ -25,16 +26,14 @@ export async function saveReport(
 }
 
 /** Plans what would lower the peak of a plan. */
-export async function planAlternatives(
+export function planAlternatives(
   plan: PipelinePlan,
-  args: PipelineArguments,
+  pipeline: AnyPipeline,
+  options: ReturnType<typeof planOptions>,
   weights: DType | undefined,
 ): Promise<Alternative[]> {
-  const pipeline = await openPipeline(args)
-  const options = planOptions(args, pipeline)
   return alternativesOf(plan, {
     smallestBudget: () => pipeline.smallestBudget(options, weights),
-    plan: async (change, budget) =>
-      (await openPipeline(args, budget)).plan({ ...options, ...change }, weights),
+    plan: (change, budget) => pipeline.plan({ ...options, ...change, budget }, weights),
   })
 }

@@ -13,7 +13,7 @@ import {
 } from '../models/index.js'
 import type { StageSpec } from '../planner/plan.js'
 import { createScheduler, type SchedulerConfig } from '../schedulers/index.js'
-import { latentSize, type Shape, schedulerOverride } from './options.js'
+import { latentSize, type Shape, schedulerOverride, vaeRecompute } from './options.js'
 import type { Staged } from './pipeline.js'
 import { solverParts } from './step-program.js'
 
@@ -93,6 +93,7 @@ export function animateDiffStages(
   }
   const decode: StageSpec = {
     name: 'decode',
+    recompute: vaeRecompute,
     state: {
       latents: { shape: [1, rows, cols, channels], dtype: 'f32' },
       image: { shape: [1, rows * scale, cols * scale, config.vae.outChannels], dtype: 'f32' },

@@ -22,6 +22,8 @@ export interface ShapeOptions {
   dtype?: 'f32' | 'f16' | 'bf16'
   /** Slices of every group, instead of what the budget asks. */
   slices?: number
+  /** Most bytes at any time, instead of the pipeline's: `'2 GiB'` or a number. */
+  budget?: number | string
   /** A plan, or the file of one that was saved: runs exactly so. Sizes, steps and threads come from it. */
   plan?: string | PipelinePlan
 }
@@ -114,3 +116,6 @@ export function checkRunOptions(options: ShapeOptions & RunOptions): void {
     throw new OptionError(`slices: expected a positive integer, got ${slices}`)
   }
 }
+
+/** Most operations that a VAE may spend on making tensors again, as a share: the norms of its temporal blocks span all frames. */
+export const vaeRecompute = 0.03

@@ -5,9 +5,9 @@ import type { Checkpoint } from '../io/checkpoint.js'
 import { readJson } from '../io/weight-index.js'
 import { type Frontier, frontierOf } from '../planner/frontier.js'
 import {
-  planStage,
   type PlanOptions as StageOptions,
   type StagePlan,
+  StagePlanner,
   type StageSpec,
 } from '../planner/plan.js'
 import type { DType } from '../program/tensor.js'
@@ -58,6 +58,13 @@ interface Inputs<S extends Shape> extends Staged {
   readonly stageOptions: StageOptions
 }
 
+/** Planners of the stages of one shape. */
+interface Planners<S extends Shape> {
+  readonly key: string
+  readonly inputs: Inputs<S>
+  readonly planners: readonly StagePlanner[]
+}
+
 /**
  * What every pipeline shares: planning under a budget, plans from files, the device, and the checks before a run. A pipeline itself says
  * its shape, its stages and the copies it keeps, and what happens in each stage. A loaded pipeline holds no weights: each stage takes its
@@ -66,6 +73,7 @@ interface Inputs<S extends Shape> extends Staged {
 export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implements AsyncDisposable {
   private readonly stop = new AbortController()
   private prepared?: Prepared<S>
+  private planners?: Planners<S>
 
   protected constructor(
     readonly checkpoint: Checkpoint,
@@ -103,10 +111,8 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
 
   /** Least budget under which `plan` of these options fits: what the largest stage needs. @throws OptionError */
   smallestBudget(options: O = {} as O, weights?: DType): number {
-    const { stages, stageOptions } = this.inputsOf(options, weights)
-    return Math.max(
-      ...stages.map(stage => leastBudget(budget => planStage(stage, { ...stageOptions, budget }))),
-    )
+    const { planners } = this.plannersOf(options, weights)
+    return Math.max(...planners.map(planner => leastBudget(budget => planner.plan(budget))))
   }
 
   /**
@@ -114,8 +120,8 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
    * @throws OptionError
    */
   frontier(options: O = {} as O, weights?: DType): Frontier {
-    const { stages, stageOptions } = this.inputsOf(options, weights)
-    return frontierOf(stages.map(stage => budget => planStage(stage, { ...stageOptions, budget })))
+    const { planners } = this.plannersOf(options, weights)
+    return frontierOf(planners.map(planner => budget => planner.plan(budget)))
   }
 
   /** Cancels what runs; the pipeline cannot be used afterwards. */
@@ -160,15 +166,28 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
 
   private prepare(options: O, weights?: DType): Prepared<S> {
     if (options.plan !== undefined) return this.prepareFrom(options.plan, options, weights)
-    const inputs = this.inputsOf(options, weights)
-    const { shape, stages, stageOptions } = inputs
-    // A plan that was shown is the plan that runs: at true size it takes a second to make.
-    const key = JSON.stringify([shape, weights, options.slices])
+    const { key: planned, inputs, planners } = this.plannersOf(options, weights)
+    const budget = this.budgetOf(options)
+    // A plan that was shown is the plan that runs: at true size it takes seconds to make.
+    const key = JSON.stringify([planned, budget])
     if (this.prepared?.key === key) return this.prepared
-    const budget = this.budget
-    const plans = planAll(stages, stage => planStage(stage, { ...stageOptions, budget }))
+    const plans = planAll(planners, budget)
     this.prepared = this.assemble(key, inputs, plans, budget)
     return this.prepared
+  }
+
+  /** The planners of all stages: kept, since another budget is planned sooner than the first. */
+  private plannersOf(options: O, weights?: DType): Planners<S> {
+    const inputs = this.inputsOf(options, weights)
+    const { shape, stages, stageOptions } = inputs
+    const key = JSON.stringify([shape, weights, options.slices])
+    if (this.planners?.key !== key)
+      this.planners = {
+        key,
+        inputs,
+        planners: stages.map(stage => new StagePlanner(stage, stageOptions)),
+      }
+    return this.planners
   }
 
   /** What a plan that was made before says, checked against this checkpoint. */
@@ -182,7 +201,7 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
       threads: this.options.threads ?? threads,
     })
     const plans = decodeStages(document, inputs.stages, inputs.stageOptions)
-    const budget = this.budget
+    const budget = this.budgetOf(options)
     const peak = Math.max(...plans.map(({ peakBytes }) => peakBytes))
     if (budget !== undefined && peak > budget)
       throw new OptionError(
@@ -227,8 +246,8 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
     return { ...this.stagesFor(shape), shape, device, stageOptions }
   }
 
-  private get budget(): number | undefined {
-    const { budget } = this.options
+  private budgetOf(options: O): number | undefined {
+    const budget = options.budget ?? this.options.budget
     return budget === undefined ? undefined : parseBytes(budget)
   }
 }
@@ -249,12 +268,12 @@ export function readDefaults<O>(path: string): Partial<O> {
 }
 
 /** Plans every stage; a refusal is that of the stage that needs most, so that its number suffices for all. @throws BudgetError */
-function planAll(stages: readonly StageSpec[], plan: (stage: StageSpec) => StagePlan): StagePlan[] {
+function planAll(planners: readonly StagePlanner[], budget: number | undefined): StagePlan[] {
   let worst: BudgetError | undefined
   const plans: StagePlan[] = []
-  for (const stage of stages) {
+  for (const planner of planners) {
     try {
-      plans.push(plan(stage))
+      plans.push(planner.plan(budget))
     } catch (error) {
       if (!(error instanceof BudgetError)) throw error
       if (!worst || error.needed > worst.needed) worst = error

@@ -17,7 +17,7 @@ import {
 } from '../models/index.js'
 import type { StageSpec } from '../planner/plan.js'
 import { createScheduler, type SchedulerConfig } from '../schedulers/index.js'
-import { latentSize, type Shape, schedulerOverride } from './options.js'
+import { latentSize, type Shape, schedulerOverride, vaeRecompute } from './options.js'
 import type { Staged } from './pipeline.js'
 import { solverParts } from './step-program.js'
 
@@ -138,6 +138,7 @@ export function stableVideoDiffusionStages(
   }
   const encode: StageSpec = {
     name: 'encode',
+    recompute: vaeRecompute,
     state: {
       image: picture(1, config.vae.imageChannels),
       moments: { shape: [1, rows, cols, 2 * channels], dtype: 'f32' },
@@ -172,6 +173,7 @@ export function stableVideoDiffusionStages(
   const decoder = (frames: number) => vaeTemporalDecoder(config.vae, { frames, rows, cols })
   const decode: StageSpec = {
     name: 'decode',
+    recompute: vaeRecompute,
     state: {
       latents: { shape: [chunk, rows, cols, channels], dtype: 'f32' },
       image: picture(chunk, config.vae.outChannels),
