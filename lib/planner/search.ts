@@ -44,6 +44,8 @@ export class ProgramSearch {
   private readonly scratch: ScratchTable
   private readonly memories: SharedMemories = new Map()
   private smallest?: Arrangement
+  /** What was packed at leisure. */
+  private readonly atLeisure = new WeakSet<Arrangement>()
   private banded?: Bands | null
 
   /** @param share most operations that may be spent on making tensors again, as a share of the program's */
@@ -141,11 +143,12 @@ export class ProgramSearch {
   /** An arrangement that has room to spare, packed at leisure where that was not done well. */
   private repacked(arrangement: Arrangement): Arrangement {
     const { fit } = arrangement
-    if (wellPacked(fit)) return arrangement
+    if (wellPacked(fit) || this.atLeisure.has(arrangement)) return arrangement
     const packing = packBuffers(placeables(fit.buffers), fit.lowerBound, thorough)
-    return packing.bytes < fit.packing.bytes
-      ? { ...arrangement, fit: { ...fit, packing } }
-      : arrangement
+    const better = packing.bytes < fit.packing.bytes
+    const result = better ? { ...arrangement, fit: { ...fit, packing } } : arrangement
+    this.atLeisure.add(result)
+    return result
   }
 
   private leastOf(variant: Variant): Arrangement {
@@ -262,7 +265,7 @@ function wellPacked({ packing, lowerBound }: Fit): boolean {
 const packedWell = 1.004
 
 /** Nodes of a search for an arena, at leisure. */
-const thorough = 100_000
+const thorough = 30_000
 
 /** How much of a limit groups take that can do with less, tried one after another until the arena packs. */
 const roomyShares = [1, 0.96, 0.9]
