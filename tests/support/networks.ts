@@ -25,7 +25,8 @@ export interface NetworkSize {
   readonly cols: number
 }
 
-const config = (path: string): ConfigJson =>
+/** A configuration of a published checkpoint, such as `svd/unet`. */
+export const networkConfig = (path: string): ConfigJson =>
   JSON.parse(readFileSync(`${fixture('configs')}/${path}/config.json`, 'utf8')) as ConfigJson
 const latent = ({ frames, rows, cols }: NetworkSize): NetworkSize => ({
   frames,
@@ -33,22 +34,25 @@ const latent = ({ frames, rows, cols }: NetworkSize): NetworkSize => ({
   cols: cols / 8,
 })
 const spatioTemporal = (model: string) => (size: NetworkSize) =>
-  unetSpatioTemporal(unetSpatioTemporalConfig(config(`${model}/unet`)), latent(size))
+  unetSpatioTemporal(unetSpatioTemporalConfig(networkConfig(`${model}/unet`)), latent(size))
 
 /** The networks of the published configurations, by name, traced for a size. No weights. */
 export const networks: Readonly<Record<string, (size: NetworkSize) => Program>> = {
   'animatediff unet': size =>
     unetMotion(
-      unetMotionConfig(config('animatediff-sd15/unet'), config('animatediff-sd15/motion_adapter')),
+      unetMotionConfig(
+        networkConfig('animatediff-sd15/unet'),
+        networkConfig('animatediff-sd15/motion_adapter'),
+      ),
       { ...latent(size), tokens: 77 },
     ),
   'svd unet': spatioTemporal('svd'),
   'svd-xt unet': spatioTemporal('svd-xt'),
-  'vae decoder': size => vaeDecoder(vaeConfig(config('animatediff-sd15/vae')), latent(size)),
-  'vae encoder': size => vaeEncoder(vaeConfig(config('animatediff-sd15/vae')), size),
+  'vae decoder': size => vaeDecoder(vaeConfig(networkConfig('animatediff-sd15/vae')), latent(size)),
+  'vae encoder': size => vaeEncoder(vaeConfig(networkConfig('animatediff-sd15/vae')), size),
   'temporal decoder': size =>
-    vaeTemporalDecoder(vaeTemporalConfig(config('svd/vae')), latent(size)),
+    vaeTemporalDecoder(vaeTemporalConfig(networkConfig('svd/vae')), latent(size)),
   'clip text': () =>
-    clipText(clipTextConfig(config('animatediff-sd15/text_encoder')), { tokens: 77 }),
-  'clip vision': () => clipVision(clipVisionConfig(config('svd/image_encoder'))),
+    clipText(clipTextConfig(networkConfig('animatediff-sd15/text_encoder')), { tokens: 77 }),
+  'clip vision': () => clipVision(clipVisionConfig(networkConfig('svd/image_encoder'))),
 }
