@@ -3,15 +3,17 @@ export * from './errors.js'
 export {
   AnimateDiff,
   type GenerateOptions,
-  type LoadOptions,
   type PlanOptions,
   plan,
 } from './pipelines/animatediff.js'
 export { embeddedModel } from './pipelines/embedded.js'
+export type { StageReport } from './pipelines/generation.js'
+export type { RunOptions, ShapeOptions } from './pipelines/options.js'
+export { type LoadOptions, Pipeline } from './pipelines/pipeline.js'
 export { PipelinePlan, type StageSummary } from './pipelines/pipeline-plan.js'
 export type { PipelineDocument } from './pipelines/plan-document.js'
 export type { Progress } from './pipelines/progress.js'
-export { type StageReport, Video } from './pipelines/video.js'
+export { Video } from './pipelines/video.js'
 export {
   type ArenaBuffer,
   type ArenaLayout,

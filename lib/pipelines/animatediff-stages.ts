@@ -1,4 +1,3 @@
-import { OptionError } from '../errors.js'
 import type { Checkpoint } from '../io/checkpoint.js'
 import {
   type ClipTextConfig,
@@ -13,8 +12,10 @@ import {
   vaeScale,
 } from '../models/index.js'
 import type { StageSpec } from '../planner/plan.js'
-import { combine, lerp, type Program, program } from '../program/index.js'
-import { createScheduler, type Scheduler, type SchedulerConfig } from '../schedulers/index.js'
+import { createScheduler, type SchedulerConfig } from '../schedulers/index.js'
+import { latentSize, type Shape } from './options.js'
+import type { Staged } from './pipeline.js'
+import { drawsNoise, needsScaling, scaleProgram, stepProgram } from './step-program.js'
 
 /** Every configuration that AnimateDiff needs, from config.json files alone. */
 export interface AnimateDiffConfig {
@@ -27,13 +28,8 @@ export interface AnimateDiffConfig {
 }
 
 /** What determines shapes and run counts of a generation. */
-export interface Shape {
-  readonly frames: number
-  readonly height: number
-  readonly width: number
-  readonly steps: number
+export interface AnimateDiffShape extends Shape {
   readonly guidance: number
-  readonly scheduler?: string
 }
 
 /** @throws CheckpointError naming file and key. */
@@ -49,25 +45,8 @@ export function animateDiffConfig(checkpoint: Checkpoint): AnimateDiffConfig {
   }
 }
 
-/** Latent size of a picture. @throws OptionError for sides that the VAE cannot halve often enough. */
-export function latentSize(
-  config: AnimateDiffConfig,
-  shape: Pick<Shape, 'height' | 'width'>,
-): { rows: number; cols: number; scale: number } {
-  const scale = vaeScale(config.vae)
-  for (const side of ['height', 'width'] as const) {
-    const value = shape[side]
-    if (!Number.isSafeInteger(value) || value < scale || value % scale !== 0 || value > 16384) {
-      throw new OptionError(
-        `${side}: expected a multiple of ${scale} from ${scale} to 16384, got ${value}`,
-      )
-    }
-  }
-  return { rows: shape.height / scale, cols: shape.width / scale, scale }
-}
-
 /** Guidance of 1 or less needs no unconditional half. */
-export function isGuided(shape: Pick<Shape, 'guidance'>): boolean {
+export function isGuided(shape: Pick<AnimateDiffShape, 'guidance'>): boolean {
   return shape.guidance > 1
 }
 
@@ -77,9 +56,9 @@ export function isGuided(shape: Pick<Shape, 'guidance'>): boolean {
  */
 export function animateDiffStages(
   config: AnimateDiffConfig,
-  shape: Shape,
+  shape: AnimateDiffShape,
   tokens: number,
-): { stages: StageSpec[]; scheduler: Scheduler } {
+): Staged {
   const scheduler = createScheduler(
     config.scheduler,
     shape.steps,
@@ -87,7 +66,8 @@ export function animateDiffStages(
   )
   const steps = scheduler.timesteps.length
   const guided = isGuided(shape)
-  const { rows, cols, scale } = latentSize(config, shape)
+  const scale = vaeScale(config.vae)
+  const { rows, cols } = latentSize(scale, shape)
   const channels = config.unet.inChannels
   const latents = { shape: [shape.frames, rows, cols, channels], dtype: 'f32' } as const
   const context = { shape: [tokens, config.unet.crossAttentionDim], dtype: 'f32' } as const
@@ -130,37 +110,4 @@ export function animateDiffStages(
     runs: { decoder: shape.frames },
   }
   return { stages: [text, denoise, decode], scheduler }
-}
-
-export function needsScaling(scheduler: Scheduler): boolean {
-  return scheduler.timesteps.some((_, i) => scheduler.inputScale(i) !== 1)
-}
-
-export function drawsNoise(scheduler: Scheduler): boolean {
-  return scheduler.timesteps.some((_, i) => scheduler.step(i).noise !== 0)
-}
-
-/** Guidance and the scheduler's step: latents = a · latents + b · lerp(unconditional, conditional, guidance) (+ c · noise). */
-function stepProgram(shape: readonly number[], guided: boolean, noisy: boolean): Program {
-  return program('step', trace => {
-    const latents = trace.input('latents', shape)
-    const conditional = trace.input('predicted', shape)
-    const coefficients = trace.input('coefficients', [noisy ? 3 : 2])
-    const output = guided
-      ? lerp(
-          trace.input('predictedUnconditional', shape),
-          conditional,
-          trace.input('guidance', [1]),
-        )
-      : conditional
-    const noise = noisy ? [trace.input('noise', shape)] : []
-    return { latents: combine(coefficients, [latents, output, ...noise]) }
-  })
-}
-
-function scaleProgram(shape: readonly number[]): Program {
-  return program('scale', trace => {
-    const latents = trace.input('latents', shape)
-    return { scaled: combine(trace.input('inputScale', [1]), [latents]) }
-  })
 }

@@ -39,21 +39,24 @@ export function decodeStages(
 }
 
 interface Planned {
-  frames?: number
-  height?: number
-  width?: number
-  steps?: number
-  guidance?: number
-  scheduler?: string
+  /** Fields of the pipeline's shape, by name. */
+  shape: Record<string, unknown>
   device?: string
   threads?: number
 }
 
-/** The options that a plan was made for. @throws OptionError for a given one that contradicts it */
-export function planned({ options }: Pick<PipelineDocument, 'options'>, given: object): Planned {
-  const { frames, height, width, steps, guidance, scheduler, device, threads } = (options ??
-    {}) as Planned
-  const shape = { frames, height, width, steps, guidance, scheduler }
+/**
+ * The options that a plan was made for.
+ * @param names of the fields of the pipeline's shape
+ * @throws OptionError for a given one that contradicts it
+ */
+export function planned(
+  { options }: Pick<PipelineDocument, 'options'>,
+  given: object,
+  names: readonly string[],
+): Planned {
+  const known = (options ?? {}) as Readonly<Record<string, unknown>>
+  const shape = Object.fromEntries(names.map(name => [name, known[name]]))
   // Sliced as planned, whatever the count: one that is asked for beside it could not be kept.
   for (const [name, expected] of Object.entries({ ...shape, slices: undefined })) {
     const got = (given as Record<string, unknown>)[name]
@@ -62,5 +65,6 @@ export function planned({ options }: Pick<PipelineDocument, 'options'>, given: o
         `${name}: expected ${expected ?? 'nothing'} as in the plan, got ${got}; leave it out, or plan for it`,
       )
   }
-  return { ...shape, device, threads }
+  const { device, threads } = known as Pick<Planned, 'device' | 'threads'>
+  return { shape, device, threads }
 }

@@ -1,30 +1,16 @@
 import type { Frame } from '../io/image.js'
 import { openFrames, writeLatents } from '../io/latents.js'
 import { openVideo, type VideoOptions, type VideoWriter } from '../io/video.js'
-import { Stage, type StageOptions } from '../runtime/stage.js'
+import type { Generation, StageReport } from './generation.js'
 import { channelsFirst } from './layout.js'
 import type { PipelinePlan } from './pipeline-plan.js'
-import type { Progress } from './progress.js'
 
-/** A stage after it ran: bytes as planned and as read back from its memory. */
-export interface StageReport {
-  stage: string
-  predictedBytes: number
-  measuredBytes: number
-  seconds: number
-}
-
-interface VideoSource {
+interface Latents {
   /** Final latents, channels last. */
-  latents: Float32Array
+  readonly latents: Float32Array
   /** [frames, rows, cols, channels] */
-  shape: readonly number[]
-  scalingFactor: number
-  plan: PipelinePlan
-  report: StageReport[]
-  seed: number
-  open: StageOptions
-  onProgress?: (progress: Progress) => void
+  readonly shape: readonly number[]
+  readonly scalingFactor: number
 }
 
 /** Generated latents; frames are decoded one by one, as often as asked. */
@@ -35,10 +21,13 @@ export class Video {
   /** Stages so far, predicted and measured; decoding is added when it ends. */
   readonly report: StageReport[]
 
-  constructor(private readonly source: VideoSource) {
-    this.seed = source.seed
-    this.plan = source.plan
-    this.report = source.report
+  constructor(
+    private readonly generation: Generation,
+    private readonly source: Latents,
+  ) {
+    this.seed = generation.seed
+    this.plan = generation.plan
+    this.report = generation.report
   }
 
   /** Final latents in diffusers' layout, [1, channels, frames, rows, cols]. */
@@ -59,9 +48,9 @@ export class Video {
    * @throws AbortError, MemoryError, CheckpointError
    */
   async *frames(): AsyncGenerator<Frame> {
-    const { plan, latents, scalingFactor, open, onProgress } = this.source
+    const { latents, scalingFactor } = this.source
     const start = performance.now()
-    await using stage = await Stage.open(plan.stage('decode'), open)
+    await using stage = await this.generation.openStage('decode')
     const size = latents.length / this.frameCount
     const [, height, width, channels] = stage.plan.state.image!.shape as [
       number,
@@ -74,26 +63,10 @@ export class Video {
         'latents',
         latents.subarray(i * size, (i + 1) * size).map(value => value / scalingFactor),
       )
-      await stage.run('decoder', {}, (done, total) =>
-        onProgress?.({
-          stage: 'decode',
-          phase: 'run',
-          done: i * total + done,
-          total: this.frameCount * total,
-        }),
-      )
+      await stage.run('decoder', {}, this.generation.progress('decode', i, this.frameCount))
       yield { width, height, data: channelsFirst(stage.read('image'), channels) }
     }
-    const measured = stage.close()
-    const entry = {
-      stage: 'decode',
-      predictedBytes: plan.stage('decode').peakBytes,
-      measuredBytes: measured.peakBytes,
-      seconds: (performance.now() - start) / 1000,
-    }
-    const known = this.report.findIndex(({ stage: name }) => name === 'decode')
-    if (known < 0) this.report.push(entry)
-    else this.report[known] = entry
+    this.generation.closeStage(stage, start)
   }
 
   /**

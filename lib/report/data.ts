@@ -1,5 +1,5 @@
+import type { StageReport } from '../pipelines/generation.js'
 import type { PipelinePlan } from '../pipelines/pipeline-plan.js'
-import type { StageReport } from '../pipelines/video.js'
 import type { StagePlan } from '../planner/plan.js'
 import type { Alternative } from './alternatives.js'
 import { type ProgramData, programData } from './program-data.js'

@@ -1,0 +1,78 @@
+import { OptionError } from '../errors.js'
+import type { PipelinePlan } from './pipeline-plan.js'
+import type { Progress } from './progress.js'
+
+/** Options of every pipeline that fix what is planned. */
+export interface ShapeOptions {
+  frames?: number
+  height?: number
+  width?: number
+  steps?: number
+  /** `ddim`, `euler` or `euler-ancestral`; default: the checkpoint's. */
+  scheduler?: string
+  /** Slices of every group, instead of what the budget asks. */
+  slices?: number
+  /** A plan, or the file of one that was saved: runs exactly so. Sizes, steps and threads come from it. */
+  plan?: string | PipelinePlan
+}
+
+/** Options of every pipeline that a run takes besides. */
+export interface RunOptions {
+  /** An integer; the same seed gives the same video. Default: drawn, see `video.seed`. */
+  seed?: number
+  signal?: AbortSignal
+  onProgress?: (progress: Progress) => void
+  /** Poison every byte, so that the measured peak is exact even far below the prediction. */
+  poison?: boolean
+}
+
+/** What determines shapes and run counts of a generation. */
+export interface Shape {
+  readonly frames: number
+  readonly height: number
+  readonly width: number
+  readonly steps: number
+  readonly scheduler?: string
+}
+
+/** @throws OptionError */
+export function checkShape({ frames, steps }: Shape): void {
+  for (const [name, value] of Object.entries({ frames, steps })) {
+    if (!Number.isSafeInteger(value) || value < 1)
+      throw new OptionError(`${name}: expected a positive integer, got ${value}`)
+  }
+}
+
+/**
+ * Latent size of a picture.
+ * @param scale pixels of a side for one latent
+ * @throws OptionError for sides that the VAE cannot halve often enough
+ */
+export function latentSize(
+  scale: number,
+  shape: Pick<Shape, 'height' | 'width'>,
+): { rows: number; cols: number } {
+  for (const side of ['height', 'width'] as const) {
+    const value = shape[side]
+    if (!Number.isSafeInteger(value) || value < scale || value % scale !== 0 || value > 16384) {
+      throw new OptionError(
+        `${side}: expected a multiple of ${scale} from ${scale} to 16384, got ${value}`,
+      )
+    }
+  }
+  return { rows: shape.height / scale, cols: shape.width / scale }
+}
+
+/** What a caller without types may get wrong. @throws OptionError */
+export function checkRunOptions(options: ShapeOptions & RunOptions): void {
+  const { onProgress, signal, slices } = options
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw new OptionError(`onProgress: expected a function, got ${typeof onProgress}`)
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new OptionError(`signal: expected an AbortSignal, got ${typeof signal}`)
+  }
+  if (slices !== undefined && !(Number.isSafeInteger(slices) && slices > 0)) {
+    throw new OptionError(`slices: expected a positive integer, got ${slices}`)
+  }
+}

@@ -1,0 +1,228 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { BudgetError, OptionError } from '../errors.js'
+import type { Checkpoint } from '../io/checkpoint.js'
+import { readJson } from '../io/weight-index.js'
+import { type Frontier, frontierOf } from '../planner/frontier.js'
+import {
+  planStage,
+  type PlanOptions as StageOptions,
+  type StagePlan,
+  type StageSpec,
+} from '../planner/plan.js'
+import type { DType } from '../program/tensor.js'
+import { costModel } from '../runtime/calibration.js'
+import { checkMemory, resolveDevice } from '../runtime/device.js'
+import { checkWeights } from '../runtime/weights.js'
+import type { Scheduler } from '../schedulers/index.js'
+import { parseBytes } from '../units.js'
+import { checkpointWeights, plannedDtypes } from './checkpoint-weights.js'
+import { Generation } from './generation.js'
+import { leastBudget } from './least-budget.js'
+import type { RunOptions, Shape, ShapeOptions } from './options.js'
+import { PipelinePlan } from './pipeline-plan.js'
+import { decodeStages, planned, readPlan } from './plan-document.js'
+
+export interface LoadOptions {
+  /** Folder of a motion adapter that is not inside the checkpoint. */
+  motionAdapter?: string
+  /** Variant of weight files, such as `fp16`. */
+  variant?: string
+  /** `auto`, `cpu`, `cuda:0`. */
+  device?: string
+  /** Most bytes at any time: `'2 GiB'` or a number. Default: no limit but the plan's own peak. */
+  budget?: number | string
+  threads?: number
+}
+
+/** The stages of a generation, in the order in which they run, and the steps of its denoising. */
+export interface Staged {
+  readonly stages: StageSpec[]
+  readonly scheduler: Scheduler
+}
+
+/** A plan with what it was made for. */
+export interface Prepared<S extends Shape> {
+  readonly key: string
+  readonly shape: S
+  readonly scheduler: Scheduler
+  readonly plan: PipelinePlan
+  readonly device: string
+}
+
+/** Everything that planning needs but the budget. */
+interface Inputs<S extends Shape> extends Staged {
+  readonly shape: S
+  readonly device: string
+  readonly stageOptions: StageOptions
+}
+
+/**
+ * What every pipeline shares: planning under a budget, plans from files, the device, and the checks before a run. A pipeline itself says
+ * its shape, its stages and the copies it keeps, and what happens in each stage. A loaded pipeline holds no weights: each stage takes its
+ * memory, packs its weights, runs, and gives all back.
+ */
+export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implements AsyncDisposable {
+  private readonly stop = new AbortController()
+  private prepared?: Prepared<S>
+
+  protected constructor(
+    readonly checkpoint: Checkpoint,
+    private readonly options: LoadOptions,
+  ) {}
+
+  /** Names of the shape's fields: those that a plan fixes. */
+  protected abstract readonly shapeNames: readonly (keyof S & string)[]
+
+  /** Options with what the checkpoint recommends. @throws OptionError */
+  protected abstract shapeOf(options: O): S
+
+  /** Traces the stages. @throws OptionError, CheckpointError */
+  protected abstract stagesFor(shape: S): Staged
+
+  /** Bytes of JavaScript copies kept while each stage runs. */
+  protected abstract hostBytes(shape: S, plans: readonly StagePlan[]): Record<string, number>
+
+  /**
+   * The plan of a generation: peak bytes of every stage, before a weight is read.
+   * @param weights stored dtype to assume, without opening weight files
+   * @throws BudgetError, OptionError; PlanError for a plan in a file that is not for this checkpoint
+   */
+  plan(options: O = {} as O, weights?: DType): PipelinePlan {
+    return this.prepare(options, weights).plan
+  }
+
+  /** Least budget under which `plan` of these options fits: what the largest stage needs. @throws OptionError */
+  smallestBudget(options: O = {} as O, weights?: DType): number {
+    const { stages, stageOptions } = this.inputsOf(options, weights)
+    return Math.max(
+      ...stages.map(stage => leastBudget(budget => planStage(stage, { ...stageOptions, budget }))),
+    )
+  }
+
+  /**
+   * Peaks with predicted times, from the least memory to the fastest: what a budget costs. The pipeline's own budget does not count.
+   * @throws OptionError
+   */
+  frontier(options: O = {} as O, weights?: DType): Frontier {
+    const { stages, stageOptions } = this.inputsOf(options, weights)
+    return frontierOf(stages.map(stage => budget => planStage(stage, { ...stageOptions, budget })))
+  }
+
+  /** Cancels what runs; the pipeline cannot be used afterwards. */
+  close(): void {
+    this.stop.abort()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close()
+  }
+
+  /**
+   * Everything that can be refused before a weight is read.
+   * @throws OptionError, CheckpointError, BudgetError, PlanError, MemoryError
+   */
+  protected begin(options: O & RunOptions): { prepared: Prepared<S>; generation: Generation } {
+    const prepared = this.prepare(options)
+    const { plan, device } = prepared
+    checkMemory(device, plan.peakBytes)
+    const weights = checkpointWeights(this.checkpoint)
+    // The decoder's weights too: what is missing there must not show after hours of sampling.
+    for (const stage of plan.stages) checkWeights(stage.weights, weights)
+    const signal = options.signal
+      ? AbortSignal.any([options.signal, this.stop.signal])
+      : this.stop.signal
+    const open = { device, weights, signal, poison: options.poison }
+    return { prepared, generation: new Generation(plan, open, options.seed, options.onProgress) }
+  }
+
+  private prepare(options: O, weights?: DType): Prepared<S> {
+    if (options.plan !== undefined) return this.prepareFrom(options.plan, options, weights)
+    const inputs = this.inputsOf(options, weights)
+    const { shape, stages, stageOptions } = inputs
+    // A plan that was shown is the plan that runs: at true size it takes a second to make.
+    const key = JSON.stringify([shape, weights, options.slices])
+    if (this.prepared?.key === key) return this.prepared
+    const budget = this.budget
+    const plans = planAll(stages, stage => planStage(stage, { ...stageOptions, budget }))
+    this.prepared = this.assemble(key, inputs, plans, budget)
+    return this.prepared
+  }
+
+  /** What a plan that was made before says, checked against this checkpoint. */
+  private prepareFrom(plan: string | PipelinePlan, options: O, weights?: DType): Prepared<S> {
+    const document = typeof plan === 'string' ? readPlan(plan) : plan.toJSON()
+    const key = `${document.checksum} ${weights}`
+    if (this.prepared?.key === key) return this.prepared
+    const { device, threads, shape } = planned(document, options, this.shapeNames)
+    const inputs = this.inputsOf(shape as unknown as O, weights, {
+      device: this.options.device ?? device,
+      threads: this.options.threads ?? threads,
+    })
+    const plans = decodeStages(document, inputs.stages, inputs.stageOptions)
+    const budget = this.budget
+    const peak = Math.max(...plans.map(({ peakBytes }) => peakBytes))
+    if (budget !== undefined && peak > budget)
+      throw new OptionError(
+        `budget: expected at least the plan's peak of ${peak} bytes, got ${budget}; leave the budget out, or plan for it`,
+      )
+    this.prepared = this.assemble(key, inputs, plans, document.budget)
+    return this.prepared
+  }
+
+  private assemble(
+    key: string,
+    { shape, scheduler, device, stageOptions }: Inputs<S>,
+    plans: readonly StagePlan[],
+    budget: number | undefined,
+  ): Prepared<S> {
+    const host = this.hostBytes(shape, plans)
+    const { threads } = stageOptions.target
+    const described = { ...(shape as object), device, threads }
+    const plan = new PipelinePlan(plans, described, host, budget)
+    return { key, shape, scheduler, plan, device }
+  }
+
+  private inputsOf(
+    options: O,
+    weights?: DType,
+    machine: Pick<LoadOptions, 'device' | 'threads'> = this.options,
+  ): Inputs<S> {
+    const shape = this.shapeOf(options)
+    const { device, target } = resolveDevice(machine.device, machine.threads)
+    const weightDtype = plannedDtypes(
+      checkpointWeights(this.checkpoint),
+      name => this.checkpoint.component(name).hasWeights,
+      weights,
+    )
+    const stageOptions = { target, weightDtype, slices: options.slices, cost: costModel(target) }
+    return { ...this.stagesFor(shape), shape, device, stageOptions }
+  }
+
+  private get budget(): number | undefined {
+    const { budget } = this.options
+    return budget === undefined ? undefined : parseBytes(budget)
+  }
+}
+
+/** What the authors of a checkpoint recommend, from `sluice.json` beside model_index.json. */
+export function readDefaults<O>(path: string): Partial<O> {
+  const file = join(path, 'sluice.json')
+  return existsSync(file) ? ((readJson(file).defaults as Partial<O>) ?? {}) : {}
+}
+
+/** Plans every stage; a refusal is that of the stage that needs most, so that its number suffices for all. @throws BudgetError */
+function planAll(stages: readonly StageSpec[], plan: (stage: StageSpec) => StagePlan): StagePlan[] {
+  let worst: BudgetError | undefined
+  const plans: StagePlan[] = []
+  for (const stage of stages) {
+    try {
+      plans.push(plan(stage))
+    } catch (error) {
+      if (!(error instanceof BudgetError)) throw error
+      if (!worst || error.needed > worst.needed) worst = error
+    }
+  }
+  if (worst) throw worst
+  return plans
+}
