@@ -1,18 +1,24 @@
 /** The public surface of Sluice. */
 export * from './errors.js'
+export type { Frame, ImageSource, Pixels } from './io/image.js'
 export {
   AnimateDiff,
   type GenerateOptions,
   type PlanOptions,
-  plan,
 } from './pipelines/animatediff.js'
 export { embeddedModel } from './pipelines/embedded.js'
 export type { StageReport } from './pipelines/generation.js'
+export { type AnyPipeline, loadPipeline, plan } from './pipelines/load.js'
 export type { RunOptions, ShapeOptions } from './pipelines/options.js'
 export { type LoadOptions, Pipeline } from './pipelines/pipeline.js'
 export { PipelinePlan, type StageSummary } from './pipelines/pipeline-plan.js'
 export type { PipelineDocument } from './pipelines/plan-document.js'
 export type { Progress } from './pipelines/progress.js'
+export {
+  type ImagePlanOptions,
+  type ImageToVideoOptions,
+  StableVideoDiffusion,
+} from './pipelines/stable-video-diffusion.js'
 export { Video } from './pipelines/video.js'
 export {
   type ArenaBuffer,

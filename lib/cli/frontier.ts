@@ -2,8 +2,10 @@ import { writeFile } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { OptionError } from '../errors.js'
 import { replaceFile } from '../io/atomic.js'
-import type { AnimateDiff, PlanOptions } from '../pipelines/animatediff.js'
+import type { PlanOptions } from '../pipelines/animatediff.js'
+import type { AnyPipeline } from '../pipelines/load.js'
 import { formatTable } from '../pipelines/pipeline-plan.js'
+import type { ImagePlanOptions } from '../pipelines/stable-video-diffusion.js'
 import type { Frontier } from '../planner/frontier.js'
 import type { DType } from '../program/tensor.js'
 import { frontierChart } from '../report/frontier.js'
@@ -39,8 +41,8 @@ export function checkWishes(args: FrontierArguments): void {
 
 /** `sluice plan --frontier`: a table, JSON, and a chart. */
 export async function showFrontier(
-  pipeline: AnimateDiff,
-  options: PlanOptions,
+  pipeline: AnyPipeline,
+  options: PlanOptions & ImagePlanOptions,
   weights: DType | undefined,
   { json, quiet, chart }: FrontierArguments,
 ): Promise<void> {

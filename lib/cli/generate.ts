@@ -3,8 +3,10 @@ import { findLatents } from '../io/latents.js'
 import { readFloats } from '../io/safetensors.js'
 import type { StageReport } from '../pipelines/generation.js'
 import { formatTable } from '../pipelines/pipeline-plan.js'
+import { StableVideoDiffusion } from '../pipelines/stable-video-diffusion.js'
 import type { Video } from '../pipelines/video.js'
 import { formatSeconds, grouped } from './format.js'
+import { checkInputs, readImageNoise, requireInputs, titleOf } from './inputs.js'
 import { interruptible } from './interrupt.js'
 import { openPipeline, type PipelineArguments, planOptions } from './options.js'
 import { checkOutputs, type Outputs, outputsOf, withFolders } from './outputs.js'
@@ -13,34 +15,32 @@ import { ProgressReport } from './progress.js'
 import { saveReport } from './report.js'
 
 /** `sluice generate`: checks outputs, plans, runs, writes, and compares measured peaks with the predicted ones. */
-export async function generate(prompt: string, args: PipelineArguments): Promise<void> {
+export async function generate(prompt: string | undefined, args: PipelineArguments): Promise<void> {
   const say = (text: string) => {
     if (!args.quiet) console.log(text)
   }
-  const outputs = outputsOf(prompt, args)
+  const outputs = outputsOf(titleOf(prompt, args), args)
   await checkOutputs(outputs, { fps: args.fps })
   await using pipeline = await openPipeline(args)
+  checkInputs(pipeline, prompt, args)
+  requireInputs(pipeline, prompt, args)
   const shape = planOptions(args, pipeline)
   const plan = pipeline.plan(shape)
   say(describePlan(plan))
   say('')
   const initLatents =
     args.initLatents === undefined ? undefined : await readFloats(findLatents(args.initLatents))
+  const imageNoise =
+    args.imageNoise === undefined ? undefined : await readImageNoise(args.imageNoise, plan)
 
   const video = await interruptible(async signal => {
     const progress = new ProgressReport(Boolean(args.quiet))
     try {
-      const { negative, seed } = args
-      const options = {
-        ...shape,
-        prompt,
-        negative,
-        seed,
-        initLatents,
-        signal,
-        onProgress: progress.update,
-      }
-      const video = await pipeline.generate(options)
+      const { seed } = args
+      const options = { ...shape, seed, initLatents, signal, onProgress: progress.update }
+      const video = await (pipeline instanceof StableVideoDiffusion
+        ? pipeline.generate({ ...options, ...imageOptions(args), imageNoise })
+        : pipeline.generate({ ...options, prompt: prompt!, negative: args.negative }))
       await write(video, outputs, args)
       return video
     } finally {
@@ -49,7 +49,9 @@ export async function generate(prompt: string, args: PipelineArguments): Promise
   })
   if (outputs.report !== undefined) {
     const measured = video.report
-    await saveReport(outputs.report, args, { plan, prompt, seed: seedOf(video, args), measured })
+    const { image } = args
+    const seed = seedOf(video, args)
+    await saveReport(outputs.report, args, { plan, prompt, image, seed, measured })
   }
   say(reportTable(video.report))
   const origin =
@@ -57,6 +59,11 @@ export async function generate(prompt: string, args: PipelineArguments): Promise
   const written = Object.values(outputs).filter(path => path !== undefined)
   say(`\n${origin}; wrote ${written.join(', ')}`)
   checkPeaks(video.report)
+}
+
+/** What the command line says about the image, which is known to be there. */
+function imageOptions({ image, fps, motionBucket, noiseAug }: PipelineArguments) {
+  return { image: image!, fps, motionBucketId: motionBucket, noiseAugStrength: noiseAug }
 }
 
 /** With start noise given, the seed is not used. */

@@ -16,8 +16,8 @@ async function main(argv: readonly string[]): Promise<number> {
   addPipelineOptions(
     program
       .command('generate')
-      .description('make a video from a sentence')
-      .argument('<prompt>', 'what to show'),
+      .description('make a video from a sentence, or from an image where the checkpoint takes one')
+      .argument('[prompt]', 'what to show'),
   )
     .option('--plan <file>', 'run exactly this plan, of plan --save; sizes and steps come from it')
     .action(async (prompt, options) => (await import('./generate.js')).generate(prompt, options))
@@ -36,7 +36,7 @@ async function main(argv: readonly string[]): Promise<number> {
     .option('--save <file>', 'write the plan, for generate --plan')
     .option('--explain', 'say what holds the peak and what would lower it; plans other choices too')
     .option('--weights <dtype>', 'assume weights of f32, f16 or bf16 and open no weight file')
-    .action(async (_prompt, options) => (await import('./plan.js')).plan(options))
+    .action(async (prompt, options) => (await import('./plan.js')).plan(prompt, options))
 
   program
     .command('inspect')

@@ -1,13 +1,16 @@
 import type { Command } from 'commander'
 import { OptionError } from '../errors.js'
 import { findLatents } from '../io/latents.js'
-import { vaeScale } from '../models/index.js'
-import { AnimateDiff, type PlanOptions } from '../pipelines/animatediff.js'
+import type { PlanOptions } from '../pipelines/animatediff.js'
+import { type AnyPipeline, loadPipeline } from '../pipelines/load.js'
+import type { ImagePlanOptions } from '../pipelines/stable-video-diffusion.js'
 import { schedulerNames } from '../schedulers/index.js'
 import { parseBytes } from '../units.js'
 
 /** Options of `generate`, which `plan` takes too. */
 export interface PipelineArguments {
+  /** File of the picture to begin with. */
+  image?: string
   model?: string
   motionAdapter?: string
   output?: string
@@ -16,7 +19,13 @@ export interface PipelineArguments {
   height?: number
   steps?: number
   guidance?: number
+  minGuidance?: number
+  maxGuidance?: number
   negative?: string
+  motionBucket?: number
+  noiseAug?: number
+  decodeChunk?: number
+  dtype?: string
   seed?: number
   scheduler?: string
   budget?: number
@@ -26,6 +35,8 @@ export interface PipelineArguments {
   slices?: number
   /** FILE[#key] */
   initLatents?: string
+  /** FILE[#key] */
+  imageNoise?: string
   saveLatents?: string
   saveFrames?: string
   /** File of a saved plan. */
@@ -43,6 +54,7 @@ export function addPipelineOptions(command: Command): Command {
       '.webp, .gif, .mp4, .webm, or for PNG files a folder or frame-%04d.png',
     )
     .option('--model <folder>', "checkpoint in diffusers' layout (default: the embedded one)")
+    .option('--image <file>', 'picture to begin with, where the checkpoint takes one')
     .option('--motion-adapter <folder>', 'motion adapter that is not inside the checkpoint')
     .option('--frames <count>', 'frames of the video', integer('frames', 1))
     .option('--width <pixels>', 'width of the video', integer('width', 1))
@@ -50,12 +62,37 @@ export function addPipelineOptions(command: Command): Command {
     .option('--steps <count>', 'denoising steps', integer('steps', 1))
     .option('--guidance <scale>', 'classifier-free guidance; 1 for none', number('guidance'))
     .option('--negative <prompt>', 'what to keep away from')
+    .option(
+      '--min-guidance <scale>',
+      "an image's: of the first frame (default: 1)",
+      number('min-guidance'),
+    )
+    .option(
+      '--max-guidance <scale>',
+      "an image's: of the last frame (default: 3)",
+      number('max-guidance'),
+    )
+    .option(
+      '--motion-bucket <number>',
+      'how much moves, 1 to 255 (default: 127)',
+      number('motion-bucket', 0),
+    )
+    .option('--noise-aug <strength>', 'noise on the image (default: 0.02)', number('noise-aug', 0))
+    .option(
+      '--decode-chunk <count>',
+      'frames decoded at a time: less memory, another result (default: all)',
+      integer('decode-chunk', 1),
+    )
     .option('--seed <integer>', 'the same seed gives the same video', integer('seed', 0))
     .option('--scheduler <name>', `${schedulerNames.join(', ')} (default: the checkpoint's)`)
     .option('--budget <bytes>', 'most memory, such as 512MiB or "2 GiB"', bytes)
     .option('--device <id>', 'auto, cpu, cuda:0')
     .option('--threads <count>', 'threads to use', integer('threads', 1))
-    .option('--fps <rate>', 'frames a second (default: 8)', number('fps', 0))
+    .option(
+      '--dtype <dtype>',
+      'activations stored as f32, f16 or bf16; the cpu runs f32, plans all',
+    )
+    .option('--fps <rate>', 'frames a second (default: 8, of an image 7)', number('fps', 0))
     .option(
       '--slices <count>',
       'slice every group so often, whatever the budget',
@@ -63,8 +100,9 @@ export function addPipelineOptions(command: Command): Command {
     )
     .option(
       '--init-latents <file[#key]>',
-      'start noise [1, 4, frames, rows, cols] from a safetensors file',
+      'start noise from a safetensors file: [1, 4, frames, rows, cols], for an image [1, frames, 4, rows, cols]',
     )
+    .option('--image-noise <file[#key]>', "the image's noise [1, 3, height, width], safetensors")
     .option('--save-latents <file>', 'write the final latents, safetensors')
     .option('--save-frames <file>', 'write the frames as float32 in [-1, 1], safetensors')
     .option('--no-decode', 'stop at the latents')
@@ -95,38 +133,58 @@ export function bytes(text: string): number {
   return parseBytes(text, '--budget')
 }
 
-/** Opens the checkpoint: configurations only. */
+/** Opens the checkpoint with the pipeline that it names: configurations only. */
 export async function openPipeline(
   args: PipelineArguments,
   budget = args.budget,
-): Promise<AnimateDiff> {
+): Promise<AnyPipeline> {
   const { model, motionAdapter, device, threads } = args
-  return AnimateDiff.load(model, { motionAdapter, device, threads, budget })
+  return loadPipeline(model, { motionAdapter, device, threads, budget })
 }
 
 /**
  * What determines the shapes of a generation. With start noise given, its shape does; its header is read.
  * @throws OptionError when an option contradicts it.
  */
-export function planOptions(args: PipelineArguments, pipeline: AnimateDiff): PlanOptions {
-  const { frames, width, height, steps, guidance, scheduler, slices, plan } = args
-  const options = { frames, width, height, steps, guidance, scheduler, slices, plan }
+export function planOptions(
+  args: PipelineArguments,
+  pipeline: AnyPipeline,
+): PlanOptions & ImagePlanOptions {
+  const { frames, width, height, steps, guidance, minGuidance, maxGuidance } = args
+  const { decodeChunk, scheduler, slices, plan } = args
+  const dtype = dtypeOf('--dtype', args.dtype)
+  const sizes = { frames, width, height, steps, dtype, scheduler, slices, plan }
+  const options = { ...sizes, guidance, minGuidance, maxGuidance, decodeChunk }
   return args.initLatents === undefined
     ? options
     : { ...options, ...sizeOfLatents(args, args.initLatents, pipeline) }
 }
 
-function sizeOfLatents(args: PipelineArguments, source: string, pipeline: AnimateDiff) {
+/** @throws OptionError */
+export function dtypeOf(
+  option: string,
+  name: string | undefined,
+): 'f32' | 'f16' | 'bf16' | undefined {
+  if (name === undefined || name === 'f32' || name === 'f16' || name === 'bf16') return name
+  throw new OptionError(`${option}: expected f32, f16 or bf16, got ${name}`)
+}
+
+function sizeOfLatents(args: PipelineArguments, source: string, pipeline: AnyPipeline) {
   const { key, shape } = findLatents(source)
-  const channels = pipeline.config.unet.inChannels
-  const [batch, own, frames, rows, cols] = shape
-  if (shape.length !== 5 || batch !== 1 || own !== channels) {
+  const { order, latentChannels, pixelsPerLatent } = pipeline
+  const [batch, ...extents] = shape
+  const sizes = Object.fromEntries(order.axes.map((axis, i) => [axis, extents[i]!]))
+  if (shape.length !== 5 || batch !== 1 || sizes.channels !== latentChannels) {
+    const axes = order.axes.map(axis => (axis === 'channels' ? latentChannels : axis))
     throw new OptionError(
-      `--init-latents: expected [1, ${channels}, frames, rows, cols], got ${key} [${shape.join(', ')}]; name another tensor as FILE#key`,
+      `--init-latents: expected [1, ${axes.join(', ')}], got ${key} [${shape.join(', ')}]; name another tensor as FILE#key`,
     )
   }
-  const scale = vaeScale(pipeline.config.vae)
-  const size = { frames: frames!, height: rows! * scale, width: cols! * scale }
+  const size = {
+    frames: sizes.frames!,
+    height: sizes.rows! * pixelsPerLatent,
+    width: sizes.cols! * pixelsPerLatent,
+  }
   for (const [name, value] of Object.entries(size)) {
     const given = args[name as keyof typeof size]
     if (given === undefined || given === value) continue

@@ -13,8 +13,8 @@ export interface Outputs {
   report?: string
 }
 
-/** @throws OptionError for options that contradict each other or ask for nothing. */
-export function outputsOf(prompt: string, args: PipelineArguments): Outputs {
+/** @param title what a video is named after; @throws OptionError for options that contradict each other or ask for nothing. */
+export function outputsOf(title: string, args: PipelineArguments): Outputs {
   const { output, saveLatents: latents, saveFrames: frames, report } = args
   if (!args.decode) {
     const extra =
@@ -29,7 +29,7 @@ export function outputsOf(prompt: string, args: PipelineArguments): Outputs {
       )
     return distinct({ latents, report })
   }
-  return distinct({ video: output ?? nameFor(prompt), latents, frames, report })
+  return distinct({ video: output ?? nameFor(title), latents, frames, report })
 }
 
 /** @throws OptionError for two outputs at one place. */
@@ -44,8 +44,8 @@ function distinct(outputs: Outputs): Outputs {
 }
 
 /** `a-red-circle.webp`, numbered where that exists: a name that nobody chose replaces no file. */
-function nameFor(prompt: string): string {
-  const words = prompt.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []
+function nameFor(title: string): string {
+  const words = title.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []
   const stem = words.join('-').slice(0, 60).replace(/-$/, '') || 'video'
   for (let i = 1; ; i++) {
     const name = i === 1 ? `${stem}.webp` : `${stem}-${i}.webp`

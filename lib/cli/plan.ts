@@ -1,11 +1,11 @@
 import { OptionError } from '../errors.js'
 import type { PipelinePlan } from '../pipelines/pipeline-plan.js'
-import type { DType } from '../program/tensor.js'
 import { reportData } from '../report/data.js'
 import { explainText } from '../report/explain.js'
 import { exactBytes, formatSeconds } from './format.js'
 import { checkWishes, type FrontierArguments, showFrontier } from './frontier.js'
-import { openPipeline, type PipelineArguments, planOptions } from './options.js'
+import { checkInputs } from './inputs.js'
+import { dtypeOf, openPipeline, type PipelineArguments, planOptions } from './options.js'
 import { checkOutputs } from './outputs.js'
 import { planAlternatives, reportInput, saveReport } from './report.js'
 
@@ -19,16 +19,17 @@ interface PlanArguments extends PipelineArguments, FrontierArguments {
 }
 
 /** `sluice plan`: what a generation takes. */
-export async function plan(args: PlanArguments): Promise<void> {
+export async function plan(prompt: string | undefined, args: PlanArguments): Promise<void> {
   const { report } = args
   checkWishes(args)
   if (args.frontier && (report !== undefined || args.explain))
     throw new OptionError(
       `--frontier: expected no ${args.explain ? '--explain' : '--report'}, which is of one plan, got both; leave one out`,
     )
-  const weights = storedDtype(args.weights)
+  const weights = dtypeOf('--weights', args.weights)
   if (report !== undefined) await checkOutputs({ report }, {})
   const pipeline = await openPipeline(args)
+  checkInputs(pipeline, prompt, args)
   const options = planOptions(args, pipeline)
   if (args.frontier) return showFrontier(pipeline, options, weights, args)
   const budget = args.smallest ? pipeline.smallestBudget(options, weights) : args.budget
@@ -61,9 +62,4 @@ export function describePlan(plan: PipelinePlan): string {
     `predicted peak ${exactBytes(plan.peakBytes)}, in stage ${worst.stage}; ${budget}`,
     `predicted time ${formatSeconds(plan.seconds)}; ${plan.cost}`,
   ].join('\n')
-}
-
-function storedDtype(name: string | undefined): DType | undefined {
-  if (name === undefined || name === 'f32' || name === 'f16' || name === 'bf16') return name
-  throw new OptionError(`--weights: expected f32, f16 or bf16, got ${name}`)
 }

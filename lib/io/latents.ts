@@ -5,25 +5,28 @@ import { readFloats, readSafetensorsHeader, type TensorEntry } from './safetenso
 import { SafetensorsWriter, writeSafetensors } from './safetensors-writer.js'
 import type { VideoWriter } from './video.js'
 
+/** Finds latents: `latents`, else `noise` (see findTensor). @throws CheckpointError when the file or key is wrong. */
+export function findLatents(source: string): TensorEntry {
+  return findTensor(source, ['latents', 'noise'])
+}
+
 /**
- * Finds latents in `FILE.safetensors` or `FILE.safetensors#key`, from the header alone. Without a key the tensor is `latents`,
- * else `noise`, else the only one there is.
+ * Finds a tensor in `FILE.safetensors` or `FILE.safetensors#key`, from the header alone. Without a key it is the first of `names` that
+ * there is, else the only tensor.
  * @throws CheckpointError when the file or key is wrong.
  */
-export function findLatents(source: string): TensorEntry {
+export function findTensor(source: string, names: readonly string[]): TensorEntry {
   const hash = existsSync(source) ? -1 : source.lastIndexOf('#')
   const path = hash < 0 ? source : source.slice(0, hash)
   const key = hash < 0 ? undefined : source.slice(hash + 1)
   const { tensors } = readSafetensorsHeader(path)
   const keys = [...tensors.keys()]
   const chosen =
-    key ??
-    ['latents', 'noise'].find(name => tensors.has(name)) ??
-    (keys.length === 1 ? keys[0]! : undefined)
+    key ?? names.find(name => tensors.has(name)) ?? (keys.length === 1 ? keys[0]! : undefined)
   const entry: TensorEntry | undefined = chosen === undefined ? undefined : tensors.get(chosen)
   if (!entry) {
     throw new CheckpointError(
-      `${path}: expected a tensor ${chosen ?? 'latents'}, got ${keys.join(', ') || 'none'}; name one as ${path}#key`,
+      `${path}: expected a tensor ${chosen ?? names[0]}, got ${keys.join(', ') || 'none'}; name one as ${path}#key`,
       path,
     )
   }

@@ -29,12 +29,14 @@ export interface UNetSpatioTemporalSize {
  * Stable Video Diffusion's denoising network (diffusers' UNetSpatioTemporalConditionModel) for one element of the batch.
  * Inputs: `sample` f32 [frames, rows, cols, in_channels], `timestep` f32 [1], `encoder_hidden_states` f32 [1, dim] (the image's
  * embedding), `added_time_ids` f32 [ids]. Output: `sample` f32 [frames, rows, cols, out_channels].
+ * @param options.imageChannels the last of in_channels that come in an input of their own, `image_latents` [frames, rows, cols,
+ * imageChannels]; `sample` then holds the others
  * @throws OptionError for sizes that are no positive integers
  */
 export function unetSpatioTemporal(
   config: UNetSpatioTemporalConfig,
   size: UNetSpatioTemporalSize,
-  options: { dtypes?: WeightDTypes } = {},
+  options: { dtypes?: WeightDTypes; imageChannels?: number } = {},
 ): Program {
   for (const [name, value] of Object.entries(size)) {
     if (!Number.isSafeInteger(value) || value < 1)
@@ -42,7 +44,13 @@ export function unetSpatioTemporal(
   }
   return program('unet', trace => {
     const unet = new Layers(trace, 'unet', options.dtypes)
-    const sample = trace.input('sample', [size.frames, size.rows, size.cols, config.inChannels])
+    const { frames, rows, cols } = size
+    const { imageChannels = 0 } = options
+    const sample = trace.input('sample', [frames, rows, cols, config.inChannels - imageChannels])
+    const source: Source =
+      imageChannels > 0
+        ? [sample, trace.input('image_latents', [frames, rows, cols, imageChannels])]
+        : sample
     const timestep = trace.input('timestep', [1])
     const context = trace.input('encoder_hidden_states', [1, config.crossAttentionDim])
     const added = trace.input('added_time_ids', [config.addedTimeIds])
@@ -68,7 +76,7 @@ export function unetSpatioTemporal(
         return attention ? attend(block, residual, i, attention) : residual
       }
 
-    let hidden = unet.conv('conv_in', sample, config.down[0]!.channels)
+    let hidden = unet.conv('conv_in', source, config.down[0]!.channels)
     const skips = [hidden]
     for (const [i, block] of config.down.entries()) {
       const layers = unet.at(`down_blocks.${i}`)

@@ -95,7 +95,7 @@ export function animateDiffStages(
     },
     programs: {
       unet: unetMotion(config.unet, { frames: shape.frames, rows, cols, tokens }),
-      step: stepProgram(latents.shape, guided, noisy),
+      step: stepProgram(latents.shape, guided ? one.shape : undefined, noisy),
       ...(scaled && { scale: scaleProgram(latents.shape) }),
     },
     runs: { unet: steps * (guided ? 2 : 1), step: steps, scale: steps },

@@ -6,6 +6,7 @@ import { CLIPTokenizer } from '../io/tokenizer.js'
 import { readJson } from '../io/weight-index.js'
 import { vaeScale } from '../models/index.js'
 import type { StagePlan } from '../planner/plan.js'
+import { elementCount } from '../program/tensor.js'
 import {
   type AnimateDiffConfig,
   type AnimateDiffShape,
@@ -13,19 +14,12 @@ import {
   animateDiffStages,
   isGuided,
 } from './animatediff-stages.js'
-import { denoise } from './denoise.js'
+import { denoise, type Half } from './denoise.js'
 import { embeddedModel } from './embedded.js'
-import { checkLatents, type Generation, noiseOf } from './generation.js'
-import { channelsLast } from './layout.js'
-import {
-  checkRunOptions,
-  checkShape,
-  latentSize,
-  type RunOptions,
-  type ShapeOptions,
-} from './options.js'
+import { checkLatents, type Generation } from './generation.js'
+import { channelsOutside } from './layout.js'
+import { checkRunOptions, checkShape, type RunOptions, type ShapeOptions } from './options.js'
 import { type LoadOptions, Pipeline, readDefaults, type Staged } from './pipeline.js'
-import type { PipelinePlan } from './pipeline-plan.js'
 import { Video } from './video.js'
 
 export interface PlanOptions extends ShapeOptions {
@@ -53,7 +47,13 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
     'steps',
     'guidance',
     'scheduler',
+    'dtype',
   ] as const
+
+  /** Classes of model_index.json that it runs. */
+  static readonly classes: readonly string[] = ['AnimateDiffPipeline', 'StableDiffusionPipeline']
+
+  readonly order = channelsOutside
 
   private constructor(
     checkpoint: Checkpoint,
@@ -76,7 +76,7 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
       motionAdapter: options.motionAdapter,
       variant: options.variant,
     })
-    requirePipeline(checkpoint, ['AnimateDiffPipeline', 'StableDiffusionPipeline'])
+    requirePipeline(checkpoint, AnimateDiff.classes)
     return new AnimateDiff(checkpoint, animateDiffConfig(checkpoint), options, readDefaults(path))
   }
 
@@ -103,21 +103,25 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
         stage.write('unconditional', contexts[1]!)
         stage.write('guidance', Float32Array.of(shape.guidance))
       }
-      await denoise(stage, scheduler, guided, generation.seed, generation.onProgress)
+      await denoise(stage, scheduler, guided ? halves : halves.slice(1), this.order, generation)
       return stage.read('latents')
     })
     checkLatents(latents, this.checkpoint.path)
     const { scalingFactor } = this.config.vae
-    const latentShape = generation.plan.stage('decode').state.latents!.shape
-    return new Video(generation, {
-      latents,
-      shape: [shape.frames, ...latentShape.slice(1)],
-      scalingFactor,
-    })
+    const extents = this.latentsOf(shape)
+    return new Video(generation, { latents, extents, order: this.order, scalingFactor })
+  }
+
+  get latentChannels(): number {
+    return this.config.unet.inChannels
+  }
+
+  get pixelsPerLatent(): number {
+    return vaeScale(this.config.vae)
   }
 
   protected shapeOf(options: PlanOptions): AnimateDiffShape {
-    const side = this.config.sampleSize * vaeScale(this.config.vae)
+    const side = this.config.sampleSize * this.pixelsPerLatent
     const { defaults } = this
     const shape: AnimateDiffShape = {
       frames: options.frames ?? defaults.frames ?? 16,
@@ -126,6 +130,7 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
       steps: options.steps ?? defaults.steps ?? 25,
       guidance: options.guidance ?? defaults.guidance ?? 7.5,
       scheduler: options.scheduler,
+      dtype: options.dtype,
     }
     checkShape(shape)
     if (!Number.isFinite(shape.guidance))
@@ -138,9 +143,8 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
   }
 
   protected hostBytes(shape: AnimateDiffShape, plans: readonly StagePlan[]) {
-    const { rows, cols } = latentSize(vaeScale(this.config.vae), shape)
     const tokens = tokenCount(this.checkpoint, this.config)
-    const latentBytes = 4 * this.config.unet.inChannels * shape.frames * rows * cols
+    const latentBytes = 4 * elementCount(this.latentsOf(shape))
     const contextBytes = 4 * tokens * this.config.unet.crossAttentionDim * (isGuided(shape) ? 2 : 1)
     return {
       text: contextBytes,
@@ -148,30 +152,13 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
       decode: latentBytes + 2 * plans[2]!.state.image!.bytes,
     }
   }
-
-  private startNoise(
-    shape: AnimateDiffShape,
-    given: Float32Array | undefined,
-    seed: number,
-  ): Float32Array {
-    const { rows, cols } = latentSize(vaeScale(this.config.vae), shape)
-    const channels = this.config.unet.inChannels
-    const noise = noiseOf('initLatents', [1, channels, shape.frames, rows, cols], given, seed)
-    return channelsLast(noise, channels)
-  }
 }
 
-/**
- * The plan of a generation without a pipeline: peak bytes of every stage from configurations alone.
- * @param path a checkpoint's folder; the embedded one without
- * @throws BudgetError, CheckpointError, OptionError
- */
-export async function plan(
-  path?: string,
-  options: LoadOptions & PlanOptions = {},
-): Promise<PipelinePlan> {
-  return (await AnimateDiff.load(path, options)).plan(options)
-}
+/** The network for each half of the batch. */
+const halves: readonly Half[] = ['unconditional', 'conditional'].map(half => ({
+  inputs: { encoder_hidden_states: half },
+  outputs: { sample: half === 'conditional' ? 'predicted' : 'predictedUnconditional' },
+}))
 
 /** Each text's hidden states, [tokens, dim]. */
 function encodeTexts(
@@ -194,6 +181,11 @@ function encodeTexts(
 function checkTypes(options: GenerateOptions): void {
   if (typeof options?.prompt !== 'string') {
     throw new OptionError(`prompt: expected a sentence, got ${typeof options?.prompt}`)
+  }
+  if ((options as unknown as Record<string, unknown>).image !== undefined) {
+    throw new OptionError(
+      'image: expected none for AnimateDiff, which begins with a sentence, got one; leave it out',
+    )
   }
   if (options.negative !== undefined && typeof options.negative !== 'string') {
     throw new OptionError(`negative: expected a string, got ${typeof options.negative}`)

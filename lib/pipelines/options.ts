@@ -10,6 +10,11 @@ export interface ShapeOptions {
   steps?: number
   /** `ddim`, `euler` or `euler-ancestral`; default: the checkpoint's. */
   scheduler?: string
+  /**
+   * How activations are stored between operators: `f32`, or `f16` and `bf16` as on a GPU. The CPU runs `f32` alone, and plans all.
+   * Default: `f32`.
+   */
+  dtype?: 'f32' | 'f16' | 'bf16'
   /** Slices of every group, instead of what the budget asks. */
   slices?: number
   /** A plan, or the file of one that was saved: runs exactly so. Sizes, steps and threads come from it. */
@@ -18,6 +23,8 @@ export interface ShapeOptions {
 
 /** Options of every pipeline that a run takes besides. */
 export interface RunOptions {
+  /** Start noise in diffusers' layout, flattened, instead of a seed's. */
+  initLatents?: Float32Array
   /** An integer; the same seed gives the same video. Default: drawn, see `video.seed`. */
   seed?: number
   signal?: AbortSignal
@@ -33,14 +40,17 @@ export interface Shape {
   readonly width: number
   readonly steps: number
   readonly scheduler?: string
+  readonly dtype?: 'f32' | 'f16' | 'bf16'
 }
 
 /** @throws OptionError */
-export function checkShape({ frames, steps }: Shape): void {
+export function checkShape({ frames, steps, dtype = 'f32' }: Shape): void {
   for (const [name, value] of Object.entries({ frames, steps })) {
     if (!Number.isSafeInteger(value) || value < 1)
       throw new OptionError(`${name}: expected a positive integer, got ${value}`)
   }
+  if (!['f32', 'f16', 'bf16'].includes(dtype))
+    throw new OptionError(`dtype: expected f32, f16 or bf16, got ${dtype}`)
 }
 
 /**

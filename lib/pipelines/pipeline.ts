@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { BudgetError, OptionError } from '../errors.js'
+import { BudgetError, DeviceError, OptionError } from '../errors.js'
 import type { Checkpoint } from '../io/checkpoint.js'
 import { readJson } from '../io/weight-index.js'
 import { type Frontier, frontierOf } from '../planner/frontier.js'
@@ -17,9 +17,10 @@ import { checkWeights } from '../runtime/weights.js'
 import type { Scheduler } from '../schedulers/index.js'
 import { parseBytes } from '../units.js'
 import { checkpointWeights, plannedDtypes } from './checkpoint-weights.js'
-import { Generation } from './generation.js'
+import { Generation, noiseOf } from './generation.js'
+import type { LatentExtents, LatentOrder } from './layout.js'
 import { leastBudget } from './least-budget.js'
-import type { RunOptions, Shape, ShapeOptions } from './options.js'
+import { latentSize, type RunOptions, type Shape, type ShapeOptions } from './options.js'
 import { PipelinePlan } from './pipeline-plan.js'
 import { decodeStages, planned, readPlan } from './plan-document.js'
 
@@ -80,6 +81,14 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
   /** Traces the stages. @throws OptionError, CheckpointError */
   protected abstract stagesFor(shape: S): Staged
 
+  /** The order of its latents in diffusers. */
+  abstract readonly order: LatentOrder
+
+  abstract get latentChannels(): number
+
+  /** Pixels of a side for one latent. */
+  abstract get pixelsPerLatent(): number
+
   /** Bytes of JavaScript copies kept while each stage runs. */
   protected abstract hostBytes(shape: S, plans: readonly StagePlan[]): Record<string, number>
 
@@ -125,6 +134,7 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
   protected begin(options: O & RunOptions): { prepared: Prepared<S>; generation: Generation } {
     const prepared = this.prepare(options)
     const { plan, device } = prepared
+    checkActivations(device, plan)
     checkMemory(device, plan.peakBytes)
     const weights = checkpointWeights(this.checkpoint)
     // The decoder's weights too: what is missing there must not show after hours of sampling.
@@ -134,6 +144,18 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
       : this.stop.signal
     const open = { device, weights, signal, poison: options.poison }
     return { prepared, generation: new Generation(plan, open, options.seed, options.onProgress) }
+  }
+
+  /** Extents of the latents. @throws OptionError for sides that the VAE cannot halve often enough */
+  protected latentsOf(shape: S): LatentExtents {
+    const { rows, cols } = latentSize(this.pixelsPerLatent, shape)
+    return [shape.frames, rows, cols, this.latentChannels]
+  }
+
+  /** The noise that denoising starts from, channels last. @throws OptionError for other noise than the shape asks for */
+  protected startNoise(shape: S, given: Float32Array | undefined, seed: number): Float32Array {
+    const extents = this.latentsOf(shape)
+    return this.order.read(noiseOf('initLatents', this.order.shape(extents), given, seed), extents)
   }
 
   private prepare(options: O, weights?: DType): Prepared<S> {
@@ -195,7 +217,13 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
       name => this.checkpoint.component(name).hasWeights,
       weights,
     )
-    const stageOptions = { target, weightDtype, slices: options.slices, cost: costModel(target) }
+    const stageOptions = {
+      target,
+      weightDtype,
+      slices: options.slices,
+      activations: shape.dtype,
+      cost: costModel(target),
+    }
     return { ...this.stagesFor(shape), shape, device, stageOptions }
   }
 
@@ -203,6 +231,15 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
     const { budget } = this.options
     return budget === undefined ? undefined : parseBytes(budget)
   }
+}
+
+/** @throws DeviceError for a plan whose activations the device's kernels do not read */
+function checkActivations(device: string, plan: PipelinePlan): void {
+  const narrow = plan.stages.find(({ activations }) => activations !== 'f32')
+  if (device !== 'cpu' || !narrow) return
+  throw new DeviceError(
+    `dtype: expected f32, the only one that cpu computes with, got ${narrow.activations}; leave it out, or plan alone`,
+  )
 }
 
 /** What the authors of a checkpoint recommend, from `sluice.json` beside model_index.json. */

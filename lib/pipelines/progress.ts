@@ -1,4 +1,4 @@
-/** What runs: `stage` is text, denoise or decode; `phase` tells loading weights from computing. */
+/** What runs: `stage` is text, image, encode, denoise or decode; `phase` tells loading weights from computing. */
 export interface Progress {
   stage: string
   phase: 'load' | 'run'

@@ -1,4 +1,4 @@
-import { combine, lerp, type Program, program } from '../program/index.js'
+import { add, combine, lerp, mul, type Program, program, sub } from '../program/index.js'
 import type { Scheduler } from '../schedulers/index.js'
 
 /** Whether the network reads the latents times a factor of the step. */
@@ -11,19 +11,28 @@ export function drawsNoise(scheduler: Scheduler): boolean {
   return scheduler.timesteps.some((_, i) => scheduler.step(i).noise !== 0)
 }
 
-/** Guidance and the scheduler's step: latents = a · latents + b · lerp(unconditional, conditional, guidance) (+ c · noise). */
-export function stepProgram(shape: readonly number[], guided: boolean, noisy: boolean): Program {
+/**
+ * Guidance and the scheduler's step: latents = a · latents + b · (unconditional + g · (conditional - unconditional)) (+ c · noise).
+ * @param shape of the latents, [frames, rows, cols, channels]
+ * @param guidance shape of g: [1] for one scale, [frames, channels] for one of each frame; undefined: the conditional half alone
+ */
+export function stepProgram(
+  shape: readonly number[],
+  guidance: readonly number[] | undefined,
+  noisy: boolean,
+): Program {
   return program('step', trace => {
     const latents = trace.input('latents', shape)
     const conditional = trace.input('predicted', shape)
     const coefficients = trace.input('coefficients', [noisy ? 3 : 2])
-    const output = guided
-      ? lerp(
-          trace.input('predictedUnconditional', shape),
-          conditional,
-          trace.input('guidance', [1]),
-        )
-      : conditional
+    const guided = (scaleShape: readonly number[]) => {
+      const unconditional = trace.input('predictedUnconditional', shape)
+      const scale = trace.input('guidance', scaleShape)
+      return scaleShape.length === 1
+        ? lerp(unconditional, conditional, scale)
+        : add(mul(sub(conditional, unconditional), scale), unconditional)
+    }
+    const output = guidance ? guided(guidance) : conditional
     const noise = noisy ? [trace.input('noise', shape)] : []
     return { latents: combine(coefficients, [latents, output, ...noise]) }
   })

@@ -2,18 +2,21 @@ import type { Frame } from '../io/image.js'
 import { openFrames, writeLatents } from '../io/latents.js'
 import { openVideo, type VideoOptions, type VideoWriter } from '../io/video.js'
 import type { Generation, StageReport } from './generation.js'
-import { channelsFirst } from './layout.js'
+import { channelsFirst, type LatentExtents, type LatentOrder } from './layout.js'
 import type { PipelinePlan } from './pipeline-plan.js'
 
 interface Latents {
   /** Final latents, channels last. */
   readonly latents: Float32Array
-  /** [frames, rows, cols, channels] */
-  readonly shape: readonly number[]
+  readonly extents: LatentExtents
+  /** Their order in diffusers. */
+  readonly order: LatentOrder
   readonly scalingFactor: number
+  /** Frames a second, where the pipeline knows. */
+  readonly fps?: number
 }
 
-/** Generated latents; frames are decoded one by one, as often as asked. */
+/** Generated latents; frames are decoded as they are asked for, as often as asked. */
 export class Video {
   /** The seed that was used. */
   readonly seed: number
@@ -30,41 +33,44 @@ export class Video {
     this.report = generation.report
   }
 
-  /** Final latents in diffusers' layout, [1, channels, frames, rows, cols]. */
+  /** Final latents in diffusers' layout: [1, channels, frames, rows, cols], for images [1, frames, channels, rows, cols]. */
   get latents(): { shape: number[]; data: Float32Array } {
-    const [frames, rows, cols, channels] = this.source.shape as [number, number, number, number]
-    return {
-      shape: [1, channels, frames, rows, cols],
-      data: channelsFirst(this.source.latents, channels),
-    }
+    const { latents, extents, order } = this.source
+    return { shape: order.shape(extents), data: order.write(latents, extents) }
   }
 
   get frameCount(): number {
-    return this.source.shape[0]!
+    return this.source.extents[0]
   }
 
   /**
-   * Decodes frame by frame: memory does not grow with their number. Leaving the loop early gives all memory back.
+   * Decodes as many frames at a time as the plan says and gives them one by one: copies do not grow with their number. Leaving the loop
+   * early gives all memory back.
    * @throws AbortError, MemoryError, CheckpointError
    */
   async *frames(): AsyncGenerator<Frame> {
     const { latents, scalingFactor } = this.source
     const start = performance.now()
     await using stage = await this.generation.openStage('decode')
+    const [chunk, height, width, channels] = stage.plan.state.image!.shape as unknown as Extents
     const size = latents.length / this.frameCount
-    const [, height, width, channels] = stage.plan.state.image!.shape as [
-      number,
-      number,
-      number,
-      number,
-    ]
-    for (let i = 0; i < this.frameCount; i++) {
+    const runs = Math.ceil(this.frameCount / chunk)
+    for (let run = 0; run < runs; run++) {
+      const first = run * chunk
+      const count = Math.min(chunk, this.frameCount - first)
+      const input = new Float32Array(chunk * size)
+      input.set(latents.subarray(first * size, (first + count) * size))
       stage.write(
         'latents',
-        latents.subarray(i * size, (i + 1) * size).map(value => value / scalingFactor),
+        input.map(value => value / scalingFactor),
       )
-      await stage.run('decoder', {}, this.generation.progress('decode', i, this.frameCount))
-      yield { width, height, data: channelsFirst(stage.read('image'), channels) }
+      await stage.run(
+        count === chunk ? 'decoder' : 'rest',
+        {},
+        this.generation.progress('decode', run, runs),
+      )
+      for (let i = 0; i < count; i++)
+        yield { width, height, data: channelsFirst(stage.read('image', i, chunk), channels) }
     }
     this.generation.closeStage(stage, start)
   }
@@ -76,18 +82,15 @@ export class Video {
    */
   async save(
     path: string | undefined,
-    options: VideoOptions & { tensors?: string } = {},
+    { tensors, ...options }: VideoOptions & { tensors?: string } = {},
   ): Promise<void> {
-    const [, height, width] = this.plan.stage('decode').state.image!.shape as [
-      number,
-      number,
-      number,
-    ]
+    const [, height, width] = this.plan.stage('decode').state.image!.shape as unknown as Extents
+    const fps = options.fps ?? this.source.fps
     const writers: VideoWriter[] = []
     try {
-      if (path !== undefined) writers.push(await openVideo(path, options))
-      if (options.tensors !== undefined)
-        writers.push(await openFrames(options.tensors, { frames: this.frameCount, width, height }))
+      if (path !== undefined) writers.push(await openVideo(path, { ...options, fps }))
+      if (tensors !== undefined)
+        writers.push(await openFrames(tensors, { frames: this.frameCount, width, height }))
       for await (const frame of this.frames()) {
         for (const writer of writers) await writer.write(frame)
       }
@@ -104,3 +107,5 @@ export class Video {
     await writeLatents(path, data, shape)
   }
 }
+
+type Extents = readonly [frames: number, height: number, width: number, channels: number]

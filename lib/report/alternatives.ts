@@ -1,5 +1,5 @@
 import { SluiceError } from '../errors.js'
-import type { PlanOptions } from '../pipelines/animatediff.js'
+import type { ShapeOptions } from '../pipelines/options.js'
 import type { PipelinePlan } from '../pipelines/pipeline-plan.js'
 
 /** Another choice of budget or size, planned in full. */
@@ -19,7 +19,7 @@ export interface Alternative {
 /** How alternatives are planned. */
 export interface Planner {
   /** @throws BudgetError, OptionError */
-  plan(change: PlanOptions, budget: number | undefined): PipelinePlan | Promise<PipelinePlan>
+  plan(change: ShapeOptions, budget: number | undefined): PipelinePlan | Promise<PipelinePlan>
   /** Least budget that fits the plan's own size. */
   smallestBudget(): number
 }
@@ -35,7 +35,7 @@ export async function alternativesOf(plan: PipelinePlan, planner: Planner): Prom
     kind: Alternative['kind'],
     change: string,
     options: string,
-    sizes: PlanOptions,
+    sizes: ShapeOptions,
     budget: number | undefined,
   ) => {
     const other = await planned(planner, sizes, budget)
@@ -78,7 +78,7 @@ function smaller(side: number): number {
 
 async function planned(
   planner: Planner,
-  sizes: PlanOptions,
+  sizes: ShapeOptions,
   budget: number | undefined,
 ): Promise<PipelinePlan | undefined> {
   try {

@@ -41,6 +41,8 @@ export interface ReportData {
   sluice: string
   model: string
   prompt?: string
+  /** File of the image that the video begins with. */
+  image?: string
   seed?: number
   /** Shape, steps, device, threads. */
   options: Readonly<Record<string, number | string | undefined>>
@@ -60,6 +62,7 @@ export interface ReportInput {
   readonly model: string
   readonly sluice: string
   readonly prompt?: string
+  readonly image?: string
   readonly seed?: number
   /** Stages that ran. */
   readonly measured?: readonly StageReport[]
@@ -68,7 +71,7 @@ export interface ReportInput {
 
 /** A plan, and what a run of it measured, as plain data. */
 export function reportData(input: ReportInput): ReportData {
-  const { plan, model, sluice, prompt, seed, measured = [], alternatives } = input
+  const { plan, model, sluice, prompt, image, seed, measured = [], alternatives } = input
   const summaries = plan.summary()
   return {
     format: 'sluice-report',
@@ -76,6 +79,7 @@ export function reportData(input: ReportInput): ReportData {
     sluice,
     model,
     prompt,
+    image,
     seed,
     options: plan.options,
     budget: plan.budget,

@@ -78,11 +78,12 @@ function verdict({ peakBytes, budget, stages }: ReportData, worst: StageData): H
 
 const count = (many: number, what: string): string => `${many} ${what}${many === 1 ? '' : 's'}`
 
-function optionList({ model, prompt, seed, options }: ReportData): Html[] {
+function optionList({ model, prompt, image, seed, options }: ReportData): Html[] {
   const { frames, width, height, ...rest } = options
   const entries: [string, string | number | undefined][] = [
     ['model', model],
     ['prompt', prompt],
+    ['image', image],
     ['video', `${frames} frames of ${width} × ${height}`],
     ...Object.entries(rest),
     ['seed', seed],

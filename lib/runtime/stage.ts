@@ -88,11 +88,11 @@ export class Stage implements AsyncDisposable {
     this.arena.write(offset, values)
   }
 
-  /** A copy of a float32 state tensor. */
-  read(name: string): Float32Array {
+  /** A copy of a float32 state tensor, or of one of `parts` equal parts of it along its first axis. */
+  read(name: string, part = 0, parts = 1): Float32Array {
     const { offset, bytes } = this.stateOf(name)
-    const values = new Float32Array(bytes / 4)
-    this.arena.read(offset, values)
+    const values = new Float32Array(bytes / 4 / parts)
+    this.arena.read(offset + part * values.byteLength, values)
     return values
   }
 

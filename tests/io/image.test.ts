@@ -2,8 +2,8 @@ import { writeFileSync } from 'node:fs'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { FileError } from '../../lib/errors.js'
-import { readImage, toBytes } from '../../lib/io/image.js'
+import { FileError, OptionError } from '../../lib/errors.js'
+import { type Frame, type ImageSource, readPixels, toBytes, toFrame } from '../../lib/io/image.js'
 import { scratch } from './scratch.js'
 
 const { path, clean } = scratch('image')
@@ -13,6 +13,13 @@ test.after(clean)
 const halves = Buffer.from(
   Array.from({ length: 32 }, (_, i) => (i % 8 < 4 ? [255, 0, 0] : [0, 0, 255])).flat(),
 )
+
+async function readImage(
+  source: ImageSource,
+  size: { width: number; height: number },
+): Promise<Frame> {
+  return toFrame(await readPixels(source), size)
+}
 
 test('an image becomes planes in [-1, 1]', async () => {
   await sharp(halves, { raw: { width: 8, height: 4, channels: 3 } })
@@ -24,11 +31,28 @@ test('an image becomes planes in [-1, 1]', async () => {
   assert.equal(toBytes({ width, height, data }), halves)
 })
 
-test('fill stretches and cover crops', async () => {
-  const fill = await readImage(path('halves.png'), { width: 4, height: 4 })
-  assert.ok(fill.data[0]! > 0.9 && fill.data[3]! < -0.9)
-  const cover = await readImage(path('halves.png'), { width: 4, height: 4, fit: 'cover' })
-  assert.equal([cover.data[1], cover.data[2]], [1, -1])
+test('another size is stretched to', async () => {
+  const { data } = await readImage(path('halves.png'), { width: 4, height: 4 })
+  assert.ok(data[0]! > 0.9 && data[3]! < -0.9)
+})
+
+test('pixels and frames are taken as they are, and refused when they do not fit', async () => {
+  const size = { width: 8, height: 4 }
+  const frame = await readImage({ ...size, data: halves }, size)
+  assert.equal(frame, await readImage(path('halves.png'), size))
+  assert.equal(await readImage(frame, size), frame)
+  for (const [source, message] of [
+    [{ ...size, data: halves.subarray(3) }, /expected 3 x 8 x 4 values of data, got 93/],
+    [{ width: -8, height: -4, data: halves }, /expected 3 x -8 x -4 values/],
+    [{ ...size, data: [...halves] }, /expected a path, .+, got object/],
+    [undefined, /expected a path, .+, got undefined/],
+  ] as const) {
+    const e = await readPixels(source as ImageSource).then(
+      () => undefined,
+      (error: Error) => error,
+    )
+    assert.ok(e instanceof OptionError && message.test(e.message), String(e))
+  }
 })
 
 test('alpha is dropped and grey becomes three channels', async () => {
