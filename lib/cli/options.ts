@@ -33,6 +33,8 @@ export interface PipelineArguments {
   threads?: number
   fps?: number
   slices?: number
+  /** See lib/rehash/options.ts. */
+  rehash?: string
   /** FILE[#key] */
   initLatents?: string
   /** FILE[#key] */
@@ -91,6 +93,10 @@ export function addPipelineOptions(command: Command): Command {
     .option(
       '--dtype <dtype>',
       'activations stored as f32, f16 or bf16; the cpu runs f32, plans all',
+    )
+    .option(
+      '--rehash <spec>',
+      'reuse features between steps: 13, paper:13, every-n:9, forecast,speedup=2, threshold=0.08, off; more in the README',
     )
     .option('--fps <rate>', 'frames a second (default: 8, of an image 7)', number('fps', 0))
     .option(
@@ -151,9 +157,9 @@ export function planOptions(
   pipeline: AnyPipeline,
 ): PlanOptions & ImagePlanOptions {
   const { frames, width, height, steps, guidance, minGuidance, maxGuidance } = args
-  const { decodeChunk, scheduler, slices, plan } = args
+  const { decodeChunk, scheduler, slices, plan, rehash } = args
   const dtype = dtypeOf('--dtype', args.dtype)
-  const sizes = { frames, width, height, steps, dtype, scheduler, slices, plan }
+  const sizes = { frames, width, height, steps, dtype, scheduler, slices, plan, rehash }
   const options = { ...sizes, guidance, minGuidance, maxGuidance, decodeChunk }
   return args.initLatents === undefined
     ? options

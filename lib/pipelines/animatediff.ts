@@ -14,12 +14,20 @@ import {
   animateDiffStages,
   isGuided,
 } from './animatediff-stages.js'
-import { denoise, type Half } from './denoise.js'
+import { denoise } from './denoise.js'
 import { embeddedModel } from './embedded.js'
 import { checkLatents, type Generation } from './generation.js'
 import { channelsOutside } from './layout.js'
-import { checkRunOptions, checkShape, type RunOptions, type ShapeOptions } from './options.js'
+import {
+  checkRunOptions,
+  checkShape,
+  type RunOptions,
+  rehashText,
+  type ShapeOptions,
+} from './options.js'
 import { type LoadOptions, Pipeline, readDefaults, type Staged } from './pipeline.js'
+import type { Half } from './predictor.js'
+import { withRehash } from './rehash-stage.js'
 import { Video } from './video.js'
 
 export interface PlanOptions extends ShapeOptions {
@@ -48,6 +56,7 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
     'guidance',
     'scheduler',
     'dtype',
+    'rehash',
   ] as const
 
   /** Classes of model_index.json that it runs. */
@@ -87,7 +96,7 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
   async generate(options: GenerateOptions): Promise<Video> {
     checkTypes(options)
     const { prepared, generation } = this.begin(options)
-    const { shape, scheduler } = prepared
+    const { shape, scheduler, rehash } = prepared
     const tokenizer = CLIPTokenizer.load(this.checkpoint.component('tokenizer').path)
     const guided = isGuided(shape)
     const noise = this.startNoise(shape, options.initLatents, generation.seed)
@@ -103,7 +112,8 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
         stage.write('unconditional', contexts[1]!)
         stage.write('guidance', Float32Array.of(shape.guidance))
       }
-      await denoise(stage, scheduler, guided ? halves : halves.slice(1), this.order, generation)
+      const parts = guided ? halves : halves.slice(1)
+      await denoise(stage, scheduler, parts, this.order, generation, rehash)
       return stage.read('latents')
     })
     checkLatents(latents, this.checkpoint.path)
@@ -131,6 +141,7 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
       guidance: options.guidance ?? defaults.guidance ?? 7.5,
       scheduler: options.scheduler,
       dtype: options.dtype,
+      rehash: rehashText(options.rehash, this.options.rehash, defaults.rehash),
     }
     checkShape(shape)
     if (!Number.isFinite(shape.guidance))
@@ -139,7 +150,8 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
   }
 
   protected stagesFor(shape: AnimateDiffShape): Staged {
-    return animateDiffStages(this.config, shape, tokenCount(this.checkpoint, this.config))
+    const staged = animateDiffStages(this.config, shape, tokenCount(this.checkpoint, this.config))
+    return withRehash(staged, isGuided(shape) ? 2 : 1, shape.rehash, this.checkpoint.path)
   }
 
   protected hostBytes(shape: AnimateDiffShape, plans: readonly StagePlan[]) {

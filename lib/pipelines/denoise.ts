@@ -1,24 +1,28 @@
 import { gaussian } from '../io/random.js'
-import type { Bindings, Stage } from '../runtime/stage.js'
+import type { RehashRun } from '../rehash/resolve.js'
+import type { Stage } from '../runtime/stage.js'
 import type { Scheduler } from '../schedulers/index.js'
 import type { Generation } from './generation.js'
 import type { LatentExtents, LatentOrder } from './layout.js'
-
-/** The network for one element of the batch: what its inputs and its output are bound to, besides `sample`. */
-export type Half = Required<Bindings>
+import { type Half, predictorOf } from './predictor.js'
 
 /**
  * The loop over timesteps in a stage with the programs `unet`, `step` and, where the scheduler scales its input, `scale`; every tensor
  * stays in the arena. Step i of a scheduler that draws noise takes stream i + 1 of the seed (stream 0 is the start).
  * @param halves run one after the other at each step: the unconditional one, where there is guidance, and the conditional one
+ * @param rehash what the stage was planned with
  */
 export async function denoise(
   stage: Stage,
   scheduler: Scheduler,
   halves: readonly Half[],
   order: LatentOrder,
-  { seed, onProgress }: Pick<Generation, 'seed' | 'onProgress'>,
+  generation: Pick<Generation, 'seed' | 'onProgress' | 'fullSteps'>,
+  rehash?: RehashRun,
 ): Promise<void> {
+  const { seed, onProgress } = generation
+  const predictor = predictorOf(stage, rehash)
+  generation.fullSteps = predictor.fullSteps
   const { scaled, noise, latents } = stage.plan.state
   const steps = scheduler.timesteps.length
   const sample = scaled ? 'scaled' : 'latents'
@@ -28,8 +32,11 @@ export async function denoise(
       stage.write('inputScale', Float32Array.of(scheduler.inputScale(step)))
       await stage.run('scale')
     }
-    for (const [half, { inputs, outputs }] of halves.entries()) {
-      await stage.run('unet', { inputs: { ...inputs, sample }, outputs }, (done, total) =>
+    await predictor.predict(
+      step,
+      halves,
+      sample,
+      half => (done, total) =>
         onProgress?.({
           stage: 'denoise',
           phase: 'run',
@@ -38,8 +45,7 @@ export async function denoise(
           step,
           steps,
         }),
-      )
-    }
+    )
     const { sample: keep, output, noise: fresh } = scheduler.step(step)
     stage.write('coefficients', Float32Array.of(keep, output, ...(noise ? [fresh] : [])))
     if (noise) {

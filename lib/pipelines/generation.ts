@@ -15,6 +15,8 @@ export interface StageReport {
 /** One generation: the plan it follows, the seed it draws from, and what its stages took. */
 export class Generation {
   readonly report: StageReport[] = []
+  /** Denoising steps so far that ran the whole network. */
+  fullSteps: readonly number[] = []
   readonly seed: number
 
   constructor(

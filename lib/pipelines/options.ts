@@ -1,4 +1,5 @@
 import { OptionError } from '../errors.js'
+import { formatRehash, parseRehash, type RehashWish } from '../rehash/options.js'
 import type { PipelinePlan } from './pipeline-plan.js'
 import type { Progress } from './progress.js'
 
@@ -15,6 +16,11 @@ export interface ShapeOptions {
    * Default: `f32`.
    */
   dtype?: 'f32' | 'f16' | 'bf16'
+  /**
+   * Reuse of features between steps, as options or as their text such as `forecast:13` or `threshold=0.08`; false: none, whatever the
+   * checkpoint recommends. Default: none.
+   */
+  rehash?: RehashWish
   /** Slices of every group, instead of what the budget asks. */
   slices?: number
   /** A plan, or the file of one that was saved: runs exactly so. Sizes, steps and threads come from it. */
@@ -41,6 +47,14 @@ export interface Shape {
   readonly steps: number
   readonly scheduler?: string
   readonly dtype?: 'f32' | 'f16' | 'bf16'
+  /** As `formatRehash` writes it; undefined: none. */
+  readonly rehash?: string
+}
+
+/** The text of the first wish that is one; undefined where that is for no rehash. @throws OptionError */
+export function rehashText(...wishes: readonly (RehashWish | undefined)[]): string | undefined {
+  const options = parseRehash(wishes.find(wish => wish !== undefined))
+  return options && formatRehash(options)
 }
 
 /** @throws OptionError */

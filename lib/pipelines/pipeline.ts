@@ -11,6 +11,8 @@ import {
   type StageSpec,
 } from '../planner/plan.js'
 import type { DType } from '../program/tensor.js'
+import { formatRehash, type RehashWish } from '../rehash/options.js'
+import { fixedOptions, type RehashRun } from '../rehash/resolve.js'
 import { costModel } from '../runtime/calibration.js'
 import { checkMemory, resolveDevice } from '../runtime/device.js'
 import { checkWeights } from '../runtime/weights.js'
@@ -23,6 +25,8 @@ import { leastBudget } from './least-budget.js'
 import { latentSize, type RunOptions, type Shape, type ShapeOptions } from './options.js'
 import { PipelinePlan } from './pipeline-plan.js'
 import { decodeStages, planned, readPlan } from './plan-document.js'
+import type { StagedRehash } from './rehash-stage.js'
+import { rehashSummary } from './rehash-summary.js'
 
 export interface LoadOptions {
   /** Folder of a motion adapter that is not inside the checkpoint. */
@@ -34,12 +38,17 @@ export interface LoadOptions {
   /** Most bytes at any time: `'2 GiB'` or a number. Default: no limit but the plan's own peak. */
   budget?: number | string
   threads?: number
+  /** For every generation that says nothing else: see GenerateOptions. */
+  rehash?: RehashWish
 }
 
 /** The stages of a generation, in the order in which they run, and the steps of its denoising. */
 export interface Staged {
   readonly stages: StageSpec[]
   readonly scheduler: Scheduler
+  readonly rehash?: StagedRehash
+  /** What to plan where the budget cannot hold these. */
+  readonly narrower?: Staged
 }
 
 /** A plan with what it was made for. */
@@ -47,6 +56,7 @@ export interface Prepared<S extends Shape> {
   readonly key: string
   readonly shape: S
   readonly scheduler: Scheduler
+  readonly rehash?: RehashRun
   readonly plan: PipelinePlan
   readonly device: string
 }
@@ -69,7 +79,7 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
 
   protected constructor(
     readonly checkpoint: Checkpoint,
-    private readonly options: LoadOptions,
+    protected readonly options: LoadOptions,
   ) {}
 
   /** Names of the shape's fields: those that a plan fixes. */
@@ -101,9 +111,15 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
     return this.prepare(options, weights).plan
   }
 
-  /** Least budget under which `plan` of these options fits: what the largest stage needs. @throws OptionError */
+  /**
+   * Least budget under which `plan` of these options fits: what the largest stage needs. With rehash, in the narrowest storage that is
+   * left open.
+   * @throws OptionError
+   */
   smallestBudget(options: O = {} as O, weights?: DType): number {
-    const { stages, stageOptions } = this.inputsOf(options, weights)
+    const { stageOptions, ...staged } = this.inputsOf(options, weights)
+    const kept = [...widestFirst(staged)].filter(({ rehash }) => !staged.rehash || rehash)
+    const { stages } = kept[kept.length - 1]!
     return Math.max(
       ...stages.map(stage => leastBudget(budget => planStage(stage, { ...stageOptions, budget }))),
     )
@@ -161,13 +177,15 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
   private prepare(options: O, weights?: DType): Prepared<S> {
     if (options.plan !== undefined) return this.prepareFrom(options.plan, options, weights)
     const inputs = this.inputsOf(options, weights)
-    const { shape, stages, stageOptions } = inputs
+    const { shape, stageOptions } = inputs
     // A plan that was shown is the plan that runs: at true size it takes a second to make.
     const key = JSON.stringify([shape, weights, options.slices])
     if (this.prepared?.key === key) return this.prepared
     const budget = this.budget
-    const plans = planAll(stages, stage => planStage(stage, { ...stageOptions, budget }))
-    this.prepared = this.assemble(key, inputs, plans, budget)
+    const { staged, plans } = planWidest(inputs, stage =>
+      planStage(stage, { ...stageOptions, budget }),
+    )
+    this.prepared = this.assemble(key, { ...inputs, ...staged }, plans, budget, inputs.rehash)
     return this.prepared
   }
 
@@ -177,7 +195,8 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
     const key = `${document.checksum} ${weights}`
     if (this.prepared?.key === key) return this.prepared
     const { device, threads, shape } = planned(document, options, this.shapeNames)
-    const inputs = this.inputsOf(shape as unknown as O, weights, {
+    const wish = { ...shape, rehash: shape.rehash ?? false } as unknown as O
+    const inputs = this.inputsOf(wish, weights, {
       device: this.options.device ?? device,
       threads: this.options.threads ?? threads,
     })
@@ -194,15 +213,18 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
 
   private assemble(
     key: string,
-    { shape, scheduler, device, stageOptions }: Inputs<S>,
+    { shape, scheduler, device, stageOptions, rehash }: Inputs<S>,
     plans: readonly StagePlan[],
     budget: number | undefined,
+    asked = rehash,
   ): Prepared<S> {
     const host = this.hostBytes(shape, plans)
     const { threads } = stageOptions.target
-    const described = { ...(shape as object), device, threads }
-    const plan = new PipelinePlan(plans, described, host, budget)
-    return { key, shape, scheduler, plan, device }
+    const text = rehash && formatRehash(fixedOptions(rehash.run))
+    const described = { ...(shape as object), rehash: text, device, threads }
+    const summary = asked && rehashSummary(asked, rehash, plans)
+    const plan = new PipelinePlan(plans, described, host, budget, summary)
+    return { key, shape, scheduler, rehash: rehash?.run, plan, device }
   }
 
   private inputsOf(
@@ -246,6 +268,27 @@ function checkActivations(device: string, plan: PipelinePlan): void {
 export function readDefaults<O>(path: string): Partial<O> {
   const file = join(path, 'sluice.json')
   return existsSync(file) ? ((readJson(file).defaults as Partial<O>) ?? {}) : {}
+}
+
+/** What to plan, in the order in which it is tried. */
+function* widestFirst(staged: Staged): Generator<Staged> {
+  for (let next: Staged | undefined = staged; next; next = next.narrower) yield next
+}
+
+/** The first that fits. @throws BudgetError of the last */
+function planWidest(
+  staged: Staged,
+  plan: (stage: StageSpec) => StagePlan,
+): { staged: Staged; plans: StagePlan[] } {
+  const choices = [...widestFirst(staged)]
+  for (const choice of choices) {
+    try {
+      return { staged: choice, plans: planAll(choice.stages, plan) }
+    } catch (error) {
+      if (!(error instanceof BudgetError) || choice === choices[choices.length - 1]) throw error
+    }
+  }
+  throw new RangeError('unreachable: there is always a last choice')
 }
 
 /** Plans every stage; a refusal is that of the stage that needs most, so that its number suffices for all. @throws BudgetError */

@@ -6,11 +6,19 @@ import { splitMoments, vaeScale } from '../models/index.js'
 import type { StagePlan } from '../planner/plan.js'
 import { elementCount } from '../program/tensor.js'
 import { linspace32 } from '../schedulers/noise-schedule.js'
-import { denoise, type Half } from './denoise.js'
+import { denoise } from './denoise.js'
 import { checkLatents, type Generation, noiseOf } from './generation.js'
 import { channelsLast, framesOutside } from './layout.js'
-import { checkRunOptions, checkShape, type RunOptions, type ShapeOptions } from './options.js'
+import {
+  checkRunOptions,
+  checkShape,
+  type RunOptions,
+  rehashText,
+  type ShapeOptions,
+} from './options.js'
 import { type LoadOptions, Pipeline, readDefaults, type Staged } from './pipeline.js'
+import type { Half } from './predictor.js'
+import { withRehash } from './rehash-stage.js'
 import {
   isGuided,
   type StableVideoDiffusionConfig,
@@ -74,6 +82,7 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
     'decodeChunk',
     'scheduler',
     'dtype',
+    'rehash',
   ] as const
 
   private constructor(
@@ -108,7 +117,7 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
     checkTypes(options)
     const conditions = this.conditionsOf(options)
     const { prepared, generation } = this.begin(options)
-    const { shape, scheduler } = prepared
+    const { shape, scheduler, rehash } = prepared
     const noise = this.startNoise(shape, options.initLatents, generation.seed)
     const pixels = await readPixels(options.image)
     const augmented = await this.augment(pixels, shape, options, conditions, generation.seed)
@@ -130,7 +139,8 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
         stage.write('noImage', new Float32Array(noise.length))
         stage.write('guidance', guidanceOf(shape, this.latentChannels))
       }
-      await denoise(stage, scheduler, guided ? halves : halves.slice(1), this.order, generation)
+      const parts = guided ? halves : halves.slice(1)
+      await denoise(stage, scheduler, parts, this.order, generation, rehash)
       return stage.read('latents')
     })
     checkLatents(latents, this.checkpoint.path)
@@ -160,6 +170,7 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
       decodeChunk: options.decodeChunk,
       scheduler: options.scheduler,
       dtype: options.dtype,
+      rehash: rehashText(options.rehash, this.options.rehash, defaults.rehash),
     }
     checkShape(shape)
     for (const name of ['minGuidance', 'maxGuidance'] as const) {
@@ -173,7 +184,8 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
   }
 
   protected stagesFor(shape: StableVideoDiffusionShape): Staged {
-    return stableVideoDiffusionStages(this.config, shape)
+    const staged = stableVideoDiffusionStages(this.config, shape)
+    return withRehash(staged, isGuided(shape) ? 2 : 1, shape.rehash, this.checkpoint.path)
   }
 
   protected hostBytes(shape: StableVideoDiffusionShape, plans: readonly StagePlan[]) {

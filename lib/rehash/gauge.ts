@@ -1,4 +1,4 @@
-import { cast, type Program, program, sub, type Tensor } from '../program/index.js'
+import { type Program, program, sub, type Tensor } from '../program/index.js'
 import { moments } from '../program/ops/norm.js'
 
 /** Partial sums of a video's latents: a mean and a sum of squared deviations for each frame and row. */
@@ -7,16 +7,14 @@ export function gaugeShape(latents: readonly number[]): number[] {
 }
 
 /**
- * Measures a tensor and its difference to another, then keeps it for the next time. Inputs `now` and `before`, outputs `size` and
- * `change` (partial sums), and `kept`.
+ * Measures a tensor and its difference to another. Inputs `now` and `before`, outputs `size` and `change` (partial sums).
  * @param shape [frames, rows, cols, channels]
  */
 export function gaugeProgram(shape: readonly number[]): Program {
   return program('gauge', trace => {
     const now = trace.input('now', shape)
     const sums = (tensor: Tensor) => moments(tensor, shape[3]!)
-    const change = sums(sub(now, trace.input('before', shape)))
-    return { size: sums(now), change, kept: cast(now, 'f32') }
+    return { size: sums(now), change: sums(sub(now, trace.input('before', shape))) }
   })
 }
 

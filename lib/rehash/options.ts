@@ -28,6 +28,9 @@ export interface RehashOptions {
   map?: string
 }
 
+/** Options with their policy. */
+export type CheckedOptions = RehashOptions & { readonly policy: PolicyName }
+
 /** What may stand for the options: their text (see parseRehash), or false for none. */
 export type RehashWish = RehashOptions | string | false
 
@@ -40,7 +43,7 @@ const amounts = ['fullSteps', 'at', 'threshold', 'speedup'] as const
  * @returns undefined for no rehash
  * @throws OptionError
  */
-export function parseRehash(wish: RehashWish | undefined): RehashOptions | undefined {
+export function parseRehash(wish: RehashWish | undefined): CheckedOptions | undefined {
   if (wish === undefined || wish === false) return undefined
   if (typeof wish === 'object' && wish !== null) return checked(wish)
   if (typeof wish !== 'string')
@@ -111,7 +114,7 @@ function unknown(got: string): OptionError {
 }
 
 /** The options with their policy, and what excludes each other refused. */
-function checked(options: RehashOptions): RehashOptions & { policy: PolicyName } {
+function checked(options: RehashOptions): CheckedOptions {
   for (const key of Object.keys(options)) {
     if (![...amounts, 'policy', 'feature', 'storage', 'map'].includes(key)) throw unknown(key)
   }

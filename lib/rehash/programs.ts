@@ -92,7 +92,9 @@ function skippedProgram(
     ...node,
     inputs: node.inputs.map(({ role, tensor }) => ({ role, tensor: replace(tensor) })),
   }))
-  const nodes = numbered([...head, ...tail])
+  // Restored where it is first read: what is computed again before then needs no room beside it.
+  const first = tail.findIndex(({ inputs }) => inputs.some(({ tensor }) => tensor === value))
+  const nodes = numbered(tail.toSpliced(first < 0 ? tail.length : first, 0, ...head))
   const read = new Set(nodes.flatMap(({ inputs }) => inputs.map(({ tensor }) => tensor)))
   const inputs = [...Object.entries(unet.inputs), ...edit.inputs].filter(([, tensor]) =>
     read.has(tensor),

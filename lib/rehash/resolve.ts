@@ -3,13 +3,13 @@ import type { Program } from '../program/graph.js'
 import type { Scheduler } from '../schedulers/index.js'
 import { flopsOf, predictionFeature } from './feature.js'
 import type { MapDocument } from './map-file.js'
-import type { PolicyName, RehashOptions } from './options.js'
+import type { CheckedOptions, PolicyName, RehashOptions } from './options.js'
 import { forecast } from './policies/forecast.js'
 import { listed } from './policies/listed.js'
 import type { Policy } from './policies/policy.js'
 import { threshold } from './policies/threshold.js'
 import { type RehashPrograms, rehashPrograms, type Storage } from './programs.js'
-import { checkCount, evenSteps, scheduleOf } from './schedule.js'
+import { checkCount, evenSteps, ruledSteps, scheduleOf, spreadSteps } from './schedule.js'
 
 /** What a run will do: every choice made. */
 export interface RehashRun {
@@ -40,7 +40,7 @@ const usualShare = 13 / 25
  * @throws OptionError
  */
 export function resolveRehash(
-  options: RehashOptions & { policy: PolicyName },
+  options: CheckedOptions,
   unet: Program,
   scheduler: Pick<Scheduler, 'name' | 'timesteps'>,
   map?: MapDocument,
@@ -94,7 +94,19 @@ function listOf(
   const steps = scheduler.timesteps.length
   checkCount(count, steps)
   if (policy === 'every-n') return evenSteps(steps, count)
-  return evenSteps(steps, count)
+  // Lines through unevenly placed points go further astray than the map's shape is worth: see bench/results/rehash.md.
+  if (policy === 'forecast') return spreadSteps(steps, count)
+  const similarity = map && fits(map, scheduler) ? map.features[feature]?.cosine : undefined
+  return similarity ? scheduleOf(similarity, count).full : ruledSteps(steps, count)
+}
+
+/** Whether a map was measured under this scheduler, with these time steps. */
+function fits(map: MapDocument, scheduler: Pick<Scheduler, 'name' | 'timesteps'>): boolean {
+  return (
+    map.scheduler === scheduler.name &&
+    map.timesteps.length === scheduler.timesteps.length &&
+    map.timesteps.every((t, i) => Math.abs(t - scheduler.timesteps[i]!) <= 1e-3 * (1 + Math.abs(t)))
+  )
 }
 
 function checkedSteps(at: readonly number[], steps: number): readonly number[] {

@@ -75,6 +75,31 @@ export function evenSteps(steps: number, count: number): number[] {
   )
 }
 
+/** Evenly from the first step to the last, both full. */
+export function spreadSteps(steps: number, count: number): number[] {
+  return denser(steps, count, 1)
+}
+
+/**
+ * Where no map was measured for a checkpoint: from the first step to the last, denser towards the end, as the paper reports of Stable
+ * Video Diffusion (its early steps are alike, its late ones are not) and as the embedded checkpoint's map is.
+ */
+export function ruledSteps(steps: number, count: number): number[] {
+  return denser(steps, count, 1.2)
+}
+
+/** Step (steps - 1) · (1 - (1 - k / (count - 1))^power), each at least one after the one before. */
+function denser(steps: number, count: number, power: number): number[] {
+  if (count === 1) return [0]
+  const full: number[] = []
+  for (let k = 0; k < count; k++) {
+    const wanted = Math.round((steps - 1) * (1 - (1 - k / (count - 1)) ** power))
+    const least = k === 0 ? 0 : full[k - 1]! + 1
+    full.push(Math.min(Math.max(wanted, least), steps - count + k))
+  }
+  return full
+}
+
 /** @throws OptionError */
 export function checkCount(count: number, steps: number): void {
   const least = steps > 1 ? 2 : 1
