@@ -88,7 +88,7 @@ function skippedProgram(
     value = copy.output
   }
   const replace = (tensor: Tensor): Tensor => (tensor === cut ? value : tensor)
-  const tail = readFrom(unet, sample, cut).map(node => ({
+  const tail = readFrom(unet, sample, cut).map((node): Node => ({
     ...node,
     inputs: node.inputs.map(({ role, tensor }) => ({ role, tensor: replace(tensor) })),
   }))
