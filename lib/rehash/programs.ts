@@ -88,10 +88,12 @@ function skippedProgram(
     value = copy.output
   }
   const replace = (tensor: Tensor): Tensor => (tensor === cut ? value : tensor)
-  const tail = readFrom(unet, sample, cut).map((node): Node => ({
-    ...node,
-    inputs: node.inputs.map(({ role, tensor }) => ({ role, tensor: replace(tensor) })),
-  }))
+  const tail = readFrom(unet, sample, cut).map(
+    (node): Node => ({
+      ...node,
+      inputs: node.inputs.map(({ role, tensor }) => ({ role, tensor: replace(tensor) })),
+    }),
+  )
   // Restored where it is first read: what is computed again before then needs no room beside it.
   const first = tail.findIndex(({ inputs }) => inputs.some(({ tensor }) => tensor === value))
   const nodes = numbered(tail.toSpliced(first < 0 ? tail.length : first, 0, ...head))
