@@ -3,7 +3,7 @@ import { convGeometry, timeKernel } from '../program/ops/conv.js'
 import { broadcastShape } from '../program/ops/pointwise.js'
 import { activationOf, asFour, channelsOf } from '../program/ops/shared.js'
 import { type Region, regionShape } from '../program/region.js'
-import { elementCount, type Tensor } from '../program/tensor.js'
+import { elementCount, sameShape, type Tensor } from '../program/tensor.js'
 import {
   absent,
   actCode,
@@ -111,7 +111,7 @@ const emitters: Record<string, (writer: CommandWriter, slice: SlicedOp) => void>
     const b = operand(s.node, 'b')!
     const repeat = broadcastShape(a.shape, b.shape)!
     const view = s.view('b')
-    const same = elementCount(b.shape) === elementCount(a.shape)
+    const same = sameShape(a.shape, b.shape)
     const strides: [number, number, number] =
       same && b.kind !== 'weight' ? [...view.strides] : broadcastStrides(a, b, repeat)
     writer.binary(s.node.id, s.index, {
