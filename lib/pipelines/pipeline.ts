@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { BudgetError, DeviceError, OptionError } from '../errors.js'
+import { DeviceError, OptionError } from '../errors.js'
 import type { Checkpoint } from '../io/checkpoint.js'
 import { readJson } from '../io/weight-index.js'
 import { type Frontier, frontierOf } from '../planner/frontier.js'
@@ -25,6 +25,7 @@ import { leastBudget } from './least-budget.js'
 import { latentSize, type RunOptions, type Shape, type ShapeOptions } from './options.js'
 import { PipelinePlan } from './pipeline-plan.js'
 import { decodeStages, planned, readPlan } from './plan-document.js'
+import { planWidest, widestFirst } from './plan-widest.js'
 import type { StagedRehash } from './rehash-stage.js'
 import { rehashSummary } from './rehash-summary.js'
 
@@ -268,41 +269,4 @@ function checkActivations(device: string, plan: PipelinePlan): void {
 export function readDefaults<O>(path: string): Partial<O> {
   const file = join(path, 'sluice.json')
   return existsSync(file) ? ((readJson(file).defaults as Partial<O>) ?? {}) : {}
-}
-
-/** What to plan, in the order in which it is tried. */
-function* widestFirst(staged: Staged): Generator<Staged> {
-  for (let next: Staged | undefined = staged; next; next = next.narrower) yield next
-}
-
-/** The first that fits. @throws BudgetError of the last */
-function planWidest(
-  staged: Staged,
-  plan: (stage: StageSpec) => StagePlan,
-): { staged: Staged; plans: StagePlan[] } {
-  const choices = [...widestFirst(staged)]
-  for (const choice of choices) {
-    try {
-      return { staged: choice, plans: planAll(choice.stages, plan) }
-    } catch (error) {
-      if (!(error instanceof BudgetError) || choice === choices[choices.length - 1]) throw error
-    }
-  }
-  throw new RangeError('unreachable: there is always a last choice')
-}
-
-/** Plans every stage; a refusal is that of the stage that needs most, so that its number suffices for all. @throws BudgetError */
-function planAll(stages: readonly StageSpec[], plan: (stage: StageSpec) => StagePlan): StagePlan[] {
-  let worst: BudgetError | undefined
-  const plans: StagePlan[] = []
-  for (const stage of stages) {
-    try {
-      plans.push(plan(stage))
-    } catch (error) {
-      if (!(error instanceof BudgetError)) throw error
-      if (!worst || error.needed > worst.needed) worst = error
-    }
-  }
-  if (worst) throw worst
-  return plans
 }
