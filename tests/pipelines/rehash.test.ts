@@ -134,9 +134,8 @@ test('without guidance one half is kept; schedulers that scale and draw noise go
 })
 
 test('a budget that holds the cache keeps it, to the byte', async () => {
-  const options = { ...quick, rehash: `paper,at=0/2,feature=${last}` }
+  const options = { ...quick, rehash: `paper,at=0/2,feature=${last},storage=int8` }
   const budget = pipeline.smallestBudget(options)
-  assert.ok(budget > pipeline.smallestBudget({ ...options, rehash: false }))
   const tight = await AnimateDiff.load(undefined, { device: 'cpu', threads: 1, budget })
   const video = await tight.generate({ ...options, steps: 3 })
   assert.equal(video.fullSteps, [0, 2])
