@@ -1,7 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { BudgetError } from '../../lib/errors.js'
-import type { Program } from '../../lib/program/graph.js'
+import { add, mul, type Program, program } from '../../lib/program/index.js'
 import { type CompileOptions, compile, planProgramOf } from '../../lib/runtime/executable.js'
 import { interpret } from '../support/interpreter.js'
 import { decoderLike, randomProgram, randomValues } from '../support/random-program.js'
@@ -72,6 +72,25 @@ test('random programs: sliced equals unsliced bit for bit, at five budgets and t
         whole.values,
         `seed ${seed} threads ${threads}`,
       )
+    }
+  }
+})
+
+test('numbers of each frame repeat over its positions, one pixel too', async () => {
+  for (const shape of [
+    [3, 1, 1, 8],
+    [3, 2, 1, 8],
+    [1, 1, 2, 8],
+  ]) {
+    const repeating = program('repeating', ({ input }) => {
+      const [a, b] = [input('a', shape), input('b', [shape[0]!, 8])]
+      return { sample: add(mul(a, b), b) }
+    })
+    const { inputs } = randomValues(repeating, 1)
+    const expected = interpret(repeating, { inputs, weights: () => undefined }).sample!
+    for (const slices of [1, 2, 3]) {
+      const { values } = await execute(repeating, 1, { slices })
+      assert.ok(difference(values, expected).max < 1e-6, `${shape} in ${slices}`)
     }
   }
 })
