@@ -27,7 +27,7 @@ import {
 } from './options.js'
 import { type LoadOptions, Pipeline, readDefaults, type Staged } from './pipeline.js'
 import type { Half } from './predictor.js'
-import { withRehash } from './rehash-stage.js'
+import { withReuse } from './rehash-stage.js'
 import { Video } from './video.js'
 
 export interface PlanOptions extends ShapeOptions {
@@ -57,6 +57,7 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
     'scheduler',
     'dtype',
     'rehash',
+    'observe',
   ] as const
 
   /** Classes of model_index.json that it runs. */
@@ -142,6 +143,7 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
       scheduler: options.scheduler,
       dtype: options.dtype,
       rehash: rehashText(options.rehash, this.options.rehash, defaults.rehash),
+      observe: options.observe,
     }
     checkShape(shape)
     if (!Number.isFinite(shape.guidance))
@@ -151,7 +153,7 @@ export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
 
   protected stagesFor(shape: AnimateDiffShape): Staged {
     const staged = animateDiffStages(this.config, shape, tokenCount(this.checkpoint, this.config))
-    return withRehash(staged, isGuided(shape) ? 2 : 1, shape.rehash, this.checkpoint.path)
+    return withReuse(staged, isGuided(shape) ? 2 : 1, shape, this.checkpoint.path)
   }
 
   protected hostBytes(shape: AnimateDiffShape, plans: readonly StagePlan[]) {

@@ -17,11 +17,11 @@ export async function denoise(
   scheduler: Scheduler,
   halves: readonly Half[],
   order: LatentOrder,
-  generation: Pick<Generation, 'seed' | 'onProgress' | 'fullSteps'>,
+  generation: Pick<Generation, 'seed' | 'onProgress' | 'onFeature' | 'fullSteps'>,
   rehash?: RehashRun,
 ): Promise<void> {
   const { seed, onProgress } = generation
-  const predictor = predictorOf(stage, rehash)
+  const predictor = predictorOf(stage, rehash, generation.onFeature)
   generation.fullSteps = predictor.fullSteps
   const { scaled, noise, latents } = stage.plan.state
   const steps = scheduler.timesteps.length

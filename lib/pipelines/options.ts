@@ -21,6 +21,11 @@ export interface ShapeOptions {
    * checkpoint recommends. Default: none.
    */
   rehash?: RehashWish
+  /**
+   * Features to hand to `onFeature`, by their modules' paths with commas between, or `all`: layers of the up blocks, and `conv_out`. Each
+   * takes room in the plan.
+   */
+  observe?: string
   /** Slices of every group, instead of what the budget asks. */
   slices?: number
   /** A plan, or the file of one that was saved: runs exactly so. Sizes, steps and threads come from it. */
@@ -35,6 +40,8 @@ export interface RunOptions {
   seed?: number
   signal?: AbortSignal
   onProgress?: (progress: Progress) => void
+  /** Takes the observed features of each step, of the conditional half: float32, channels last. */
+  onFeature?: (feature: string, values: Float32Array, step: number) => void
   /** Poison every byte, so that the measured peak is exact even far below the prediction. */
   poison?: boolean
 }
@@ -49,6 +56,7 @@ export interface Shape {
   readonly dtype?: 'f32' | 'f16' | 'bf16'
   /** As `formatRehash` writes it; undefined: none. */
   readonly rehash?: string
+  readonly observe?: string
 }
 
 /** The text of the first wish that is one; undefined where that is for no rehash. @throws OptionError */
@@ -89,9 +97,10 @@ export function latentSize(
 
 /** What a caller without types may get wrong. @throws OptionError */
 export function checkRunOptions(options: ShapeOptions & RunOptions): void {
-  const { onProgress, signal, slices } = options
-  if (onProgress !== undefined && typeof onProgress !== 'function') {
-    throw new OptionError(`onProgress: expected a function, got ${typeof onProgress}`)
+  const { onProgress, onFeature, signal, slices } = options
+  for (const [name, value] of Object.entries({ onProgress, onFeature })) {
+    if (value !== undefined && typeof value !== 'function')
+      throw new OptionError(`${name}: expected a function, got ${typeof value}`)
   }
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw new OptionError(`signal: expected an AbortSignal, got ${typeof signal}`)

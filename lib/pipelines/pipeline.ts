@@ -135,6 +135,12 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
     return frontierOf(stages.map(stage => budget => planStage(stage, { ...stageOptions, budget })))
   }
 
+  /** The scheduler of these options, by diffusers' name, and the time steps that the network is given. @throws OptionError */
+  stepsOf(options: O = {} as O): { scheduler: string; timesteps: readonly number[] } {
+    const { scheduler } = this.stagesFor(this.shapeOf(options))
+    return { scheduler: scheduler.name, timesteps: [...scheduler.timesteps] }
+  }
+
   /** Cancels what runs; the pipeline cannot be used afterwards. */
   close(): void {
     this.stop.abort()
@@ -160,7 +166,10 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
       ? AbortSignal.any([options.signal, this.stop.signal])
       : this.stop.signal
     const open = { device, weights, signal, poison: options.poison }
-    return { prepared, generation: new Generation(plan, open, options.seed, options.onProgress) }
+    return {
+      prepared,
+      generation: new Generation(plan, open, options.seed, options.onProgress, options.onFeature),
+    }
   }
 
   /** Extents of the latents. @throws OptionError for sides that the VAE cannot halve often enough */

@@ -1,7 +1,8 @@
 import { gaugeShape, rootMeanSquare } from '../rehash/gauge.js'
 import { policyOf, type RehashRun } from '../rehash/resolve.js'
 import type { Bindings, Stage } from '../runtime/stage.js'
-import { cacheOf } from './rehash-stage.js'
+import type { RunOptions } from './options.js'
+import { cacheOf, observedState } from './rehash-stage.js'
 
 /** The network for one element of the batch: what its inputs and its output are bound to, besides `sample`. */
 export type Half = Required<Bindings>
@@ -22,15 +23,28 @@ export interface Predictor {
   ): Promise<void>
 }
 
-export function predictorOf(stage: Stage, rehash: RehashRun | undefined): Predictor {
-  return rehash ? new RehashPredictor(stage, rehash) : new PlainPredictor(stage)
+/** @param onFeature takes the features that the stage was planned to hand out */
+export function predictorOf(
+  stage: Stage,
+  rehash: RehashRun | undefined,
+  onFeature?: RunOptions['onFeature'],
+): Predictor {
+  return rehash ? new RehashPredictor(stage, rehash) : new PlainPredictor(stage, onFeature)
 }
 
 /** The whole network, at every step. */
 class PlainPredictor implements Predictor {
   readonly fullSteps: number[] = []
 
-  constructor(private readonly stage: Stage) {}
+  private readonly features: readonly string[]
+
+  constructor(
+    private readonly stage: Stage,
+    private readonly onFeature: RunOptions['onFeature'],
+  ) {
+    const { outputs } = stage.plan.programs.unet!.program
+    this.features = Object.keys(outputs).filter(name => name !== 'sample')
+  }
 
   async predict(
     step: number,
@@ -38,8 +52,14 @@ class PlainPredictor implements Predictor {
     sample: string,
     progress: HalfProgress,
   ): Promise<void> {
-    for (const [half, { inputs, outputs }] of halves.entries())
-      await this.stage.run('unet', { inputs: { ...inputs, sample }, outputs }, progress(half))
+    const { stage, features } = this
+    const observed = Object.fromEntries(features.map(name => [name, observedState(name)]))
+    for (const [half, { inputs, outputs }] of halves.entries()) {
+      const bindings = { inputs: { ...inputs, sample }, outputs: { ...observed, ...outputs } }
+      await stage.run('unet', bindings, progress(half))
+    }
+    // The conditional half ran last.
+    for (const name of features) this.onFeature?.(name, stage.read(observedState(name)), step)
     this.fullSteps.push(step)
   }
 }

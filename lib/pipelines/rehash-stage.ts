@@ -1,12 +1,15 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { OptionError } from '../errors.js'
 import type { StageSpec, StateSpec } from '../planner/plan.js'
 import { cast, type Program, program, tensorBytes } from '../program/index.js'
+import { candidateFeatures } from '../rehash/feature.js'
 import { gaugeProgram, gaugeShape } from '../rehash/gauge.js'
 import { type MapDocument, readMap } from '../rehash/map-file.js'
 import { parseRehash, type RehashWish } from '../rehash/options.js'
-import { type Storage, storages } from '../rehash/programs.js'
+import { observedProgram, type Storage, storages } from '../rehash/programs.js'
 import { type RehashRun, type Resolved, resolveRehash } from '../rehash/resolve.js'
+import type { Shape } from './options.js'
 import type { Staged } from './pipeline.js'
 
 /** Rehash of a generation: what it does, and what it adds to the state of the stage `denoise`. */
@@ -17,6 +20,16 @@ export interface StagedRehash {
 
 /** State that keeps a half's feature: slots of a half are written in turn. */
 export const cacheOf = (half: number, slot: number): string => `cache.${half}.${slot}`
+
+/** Rehash and observed features as a shape asks for them. @throws OptionError, FileError */
+export function withReuse(
+  staged: Staged,
+  halves: number,
+  { rehash, observe }: Pick<Shape, 'rehash' | 'observe'>,
+  folder: string,
+): Staged {
+  return withObserved(withRehash(staged, halves, rehash, folder), observe)
+}
 
 /**
  * Puts rehash into the stage `denoise`, which has the program `unet`, in whose place stands the one that writes the feature, and
@@ -54,6 +67,36 @@ export function withRehash(
       narrower,
     }
   }, staged)
+}
+
+/** State that a feature is handed out from. */
+export const observedState = (feature: string): string => `observed.${feature}`
+
+/**
+ * Makes the network in the stage `denoise` write features, each to a state of its own, besides its prediction.
+ * @param features paths of their modules, `all` for every candidate; undefined: none
+ * @throws OptionError for an unknown one, or beside rehash
+ */
+export function withObserved(staged: Staged, features: string | undefined): Staged {
+  if (features === undefined) return staged
+  if (staged.rehash)
+    throw new OptionError('observe: expected no rehash, whose steps are not all computed, got both')
+  const denoise = staged.stages.find(({ name }) => name === 'denoise')!
+  const network = denoise.programs.unet!
+  const names = features === 'all' ? candidateFeatures(network) : features.split(',')
+  const unet = observedProgram(network, names)
+  const state = Object.fromEntries(
+    names.map(name => {
+      const { shape, dtype } = unet.outputs[name]!
+      return [observedState(name), { shape, dtype }] as const
+    }),
+  )
+  const stage = {
+    ...denoise,
+    state: { ...denoise.state, ...state },
+    programs: { ...denoise.programs, unet },
+  }
+  return { ...staged, stages: staged.stages.map(other => (other === denoise ? stage : other)) }
 }
 
 /** The checkpoint's own map, where it ships one. @throws FileError */

@@ -18,7 +18,7 @@ import {
 } from './options.js'
 import { type LoadOptions, Pipeline, readDefaults, type Staged } from './pipeline.js'
 import type { Half } from './predictor.js'
-import { withRehash } from './rehash-stage.js'
+import { withReuse } from './rehash-stage.js'
 import {
   isGuided,
   type StableVideoDiffusionConfig,
@@ -83,6 +83,7 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
     'scheduler',
     'dtype',
     'rehash',
+    'observe',
   ] as const
 
   private constructor(
@@ -171,6 +172,7 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
       scheduler: options.scheduler,
       dtype: options.dtype,
       rehash: rehashText(options.rehash, this.options.rehash, defaults.rehash),
+      observe: options.observe,
     }
     checkShape(shape)
     for (const name of ['minGuidance', 'maxGuidance'] as const) {
@@ -185,7 +187,7 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
 
   protected stagesFor(shape: StableVideoDiffusionShape): Staged {
     const staged = stableVideoDiffusionStages(this.config, shape)
-    return withRehash(staged, isGuided(shape) ? 2 : 1, shape.rehash, this.checkpoint.path)
+    return withReuse(staged, isGuided(shape) ? 2 : 1, shape, this.checkpoint.path)
   }
 
   protected hostBytes(shape: StableVideoDiffusionShape, plans: readonly StagePlan[]) {
