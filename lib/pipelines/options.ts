@@ -40,7 +40,7 @@ export interface RunOptions {
   seed?: number
   signal?: AbortSignal
   onProgress?: (progress: Progress) => void
-  /** Takes the observed features of each step, of the conditional half: float32, channels last. */
+  /** Takes the observed features of each step, combined as guidance combines predictions: float32, channels last. */
   onFeature?: (feature: string, values: Float32Array, step: number) => void
   /** Poison every byte, so that the measured peak is exact even far below the prediction. */
   poison?: boolean

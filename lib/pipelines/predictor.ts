@@ -52,16 +52,36 @@ class PlainPredictor implements Predictor {
     sample: string,
     progress: HalfProgress,
   ): Promise<void> {
-    const { stage, features } = this
+    const { stage, features, onFeature } = this
     const observed = Object.fromEntries(features.map(name => [name, observedState(name)]))
+    const values = new Map<string, Float32Array>()
     for (const [half, { inputs, outputs }] of halves.entries()) {
       const bindings = { inputs: { ...inputs, sample }, outputs: { ...observed, ...outputs } }
       await stage.run('unet', bindings, progress(half))
+      for (const name of onFeature ? features : []) {
+        const own = stage.read(observedState(name))
+        const other = values.get(name)
+        values.set(name, other ? guidedValues(other, own, stage.read('guidance')) : own)
+      }
     }
-    // The conditional half ran last.
-    for (const name of features) this.onFeature?.(name, stage.read(observedState(name)), step)
+    for (const [name, combined] of values) onFeature?.(name, combined, step)
     this.fullSteps.push(step)
   }
+}
+
+/**
+ * What guidance makes of a feature of both halves: unconditional + g · (conditional - unconditional).
+ * @param guidance one g, or as many for each frame
+ */
+function guidedValues(
+  unconditional: Float32Array,
+  conditional: Float32Array,
+  guidance: Float32Array,
+): Float32Array {
+  const perScale = unconditional.length / guidance.length
+  return unconditional.map(
+    (u, i) => u + guidance[Math.floor(i / perScale)]! * (conditional[i]! - u),
+  )
 }
 
 /** The whole network or what follows the kept feature, as the policy says. */
