@@ -57,6 +57,7 @@ export async function generate(prompt: string | undefined, args: PipelineArgumen
   const origin =
     args.initLatents === undefined ? `seed ${video.seed}` : `noise of ${args.initLatents}`
   const written = Object.values(outputs).filter(path => path !== undefined)
+  if (plan.rehash) say(`\n${video.fullSteps.length} of ${plan.rehash.steps} steps ran in full`)
   say(`\n${origin}; wrote ${written.join(', ')}`)
   checkPeaks(video.report)
 }

@@ -91,6 +91,30 @@ async function main(argv: readonly string[]): Promise<number> {
     .option('-o, --out <file>', 'write the rows with their offsets here instead of to the output')
     .action(async (file, options) => (await import('./arena.js')).arena(file, options))
 
+  const rehash = program
+    .command('rehash')
+    .description('reuse of features between denoising steps: measure it, make schedules')
+  addPipelineOptions(
+    rehash
+      .command('measure')
+      .description('run all steps in full and write how alike features are between them'),
+  )
+    .option('--prompts <file>', 'a prompt on each line (default: some of our own)')
+    .option('--seeds <count>', 'runs of each prompt', integer('seeds', 1), 1)
+    .option('--feature <path...>', 'modules to watch (default: all layers of the up blocks)')
+    .option('--picture <file>', 'write the maps as a picture, .png or .svg')
+    .option('--json', 'as JSON')
+    .action(async options => (await import('./rehash.js')).measure(options))
+  rehash
+    .command('schedule')
+    .description('the steps to run in full, by the algorithm of the paper')
+    .argument('<map>', 'file of rehash measure')
+    .option('--gamma <similarity>', 'skip steps at least so alike', number('gamma'))
+    .option('--full-steps <count>', 'as many full steps', integer('full-steps', 1))
+    .option('--feature <path>', 'module (default: the prediction, conv_out)')
+    .option('--json', 'as JSON')
+    .action(async (map, options) => (await import('./rehash.js')).schedule(map, options))
+
   program
     .command('calibrate')
     .description('measure this machine, for the times that plans predict')

@@ -35,6 +35,8 @@ export interface PipelineArguments {
   threads?: number
   fps?: number
   slices?: number
+  /** See lib/rehash/options.ts. */
+  rehash?: string
   /** FILE[#key] */
   initLatents?: string
   /** FILE[#key] */
@@ -100,6 +102,10 @@ export function addPipelineOptions(command: Command): Command {
       '--dtype <dtype>',
       'activations stored as f32, f16 or bf16; the cpu runs f32, plans all',
     )
+    .option(
+      '--rehash <spec>',
+      'reuse features between steps: 13, paper:13, every-n:9, forecast,speedup=2, threshold=0.08, off; more in the README',
+    )
     .option('--fps <rate>', 'frames a second (default: 8, of an image 7)', number('fps', 0))
     .option(
       '--slices <count>',
@@ -156,7 +162,7 @@ export function planOptions(
   pipeline: AnyPipeline,
 ): PlanOptions & ImagePlanOptions {
   const { frames, width, height, steps, guidance, minGuidance, maxGuidance } = args
-  const { decodeChunk, scheduler, spacing, karras, slices, plan } = args
+  const { decodeChunk, scheduler, spacing, karras, slices, plan, rehash } = args
   const dtype = dtypeOf('--dtype', args.dtype)
   const sizes = { frames, width, height, steps, dtype, slices, plan }
   const options = {
@@ -168,6 +174,7 @@ export function planOptions(
     scheduler,
     spacing,
     karras,
+    rehash,
   }
   return args.initLatents === undefined
     ? options

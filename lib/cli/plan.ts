@@ -1,5 +1,6 @@
 import { OptionError } from '../errors.js'
 import type { PipelinePlan } from '../pipelines/pipeline-plan.js'
+import { describeRehash } from '../pipelines/rehash-summary.js'
 import { reportData } from '../report/data.js'
 import { explainText } from '../report/explain.js'
 import { exactBytes, formatSeconds } from './format.js'
@@ -63,5 +64,6 @@ export function describePlan(plan: PipelinePlan): string {
     '',
     `predicted peak ${exactBytes(plan.peakBytes)}, in stage ${worst.stage}; ${budget}`,
     `predicted time ${formatSeconds(plan.seconds)}; ${plan.cost}`,
+    ...(plan.rehash ? [describeRehash(plan.rehash)] : []),
   ].join('\n')
 }

@@ -1,28 +1,29 @@
 import { gaussian } from '../io/random.js'
-import type { Bindings, Stage } from '../runtime/stage.js'
+import type { RehashRun } from '../rehash/resolve.js'
+import type { Stage } from '../runtime/stage.js'
 import type { Scheduler } from '../schedulers/index.js'
 import type { Generation } from './generation.js'
 import type { LatentExtents, LatentOrder } from './layout.js'
+import { type Half, predictorOf } from './predictor.js'
 import { predictionOf, stepBindings, stepValues } from './step-program.js'
-
-/** The network for one element of the batch: what its inputs besides `sample` are bound to, and which prediction it makes. */
-export interface Half {
-  readonly inputs: NonNullable<Bindings['inputs']>
-  readonly outputs: { readonly sample: 'predicted' | 'predictedUnconditional' }
-}
 
 /**
  * The loop over a scheduler's evaluations in a stage with the program `unet` and those of `solverParts`; every tensor stays in the arena.
  * Evaluation i of a scheduler that draws noise takes stream i + 1 of the seed (stream 0 is the start).
  * @param halves run one after the other at each evaluation: the unconditional one, where there is guidance, and the conditional one
+ * @param rehash what the stage was planned with
  */
 export async function denoise(
   stage: Stage,
   scheduler: Scheduler,
   halves: readonly Half[],
   order: LatentOrder,
-  { seed, onProgress }: Pick<Generation, 'seed' | 'onProgress'>,
+  generation: Pick<Generation, 'seed' | 'onProgress' | 'onFeature' | 'fullSteps'>,
+  rehash?: RehashRun,
 ): Promise<void> {
+  const { seed, onProgress } = generation
+  const predictor = predictorOf(stage, rehash, generation.onFeature)
+  generation.fullSteps = predictor.fullSteps
   const { scaled, noise, latents } = stage.plan.state
   const steps = scheduler.timesteps.length
   const sample = scaled ? 'scaled' : 'latents'
@@ -36,10 +37,11 @@ export async function denoise(
       await stage.run('scale')
     }
     const { slot } = scheduler.step(step)
-    for (const [half, { inputs, outputs }] of halves.entries()) {
-      const to = outputs.sample === 'predicted' ? predictionOf(slot) : outputs.sample
-      const bindings = { inputs: { ...inputs, sample }, outputs: { sample: to } }
-      await stage.run('unet', bindings, (done, total) =>
+    await predictor.predict(
+      step,
+      halves.map(half => inSlot(half, slot)),
+      sample,
+      half => (done, total) =>
         onProgress?.({
           stage: 'denoise',
           phase: 'run',
@@ -48,8 +50,7 @@ export async function denoise(
           step,
           steps,
         }),
-      )
-    }
+    )
     for (const { name, values } of stepValues(scheduler, step)) stage.write(name, values)
     if (noise) {
       const extents = latents!.shape as unknown as LatentExtents
@@ -57,4 +58,10 @@ export async function denoise(
     }
     await stage.run('step', stepBindings(scheduler, step))
   }
+}
+
+/** A half whose prediction goes to a slot of the solver, where it goes to `predicted`. */
+function inSlot(half: Half, slot: number): Half {
+  const { sample } = half.outputs
+  return sample === 'predicted' ? { ...half, outputs: { sample: predictionOf(slot) } } : half
 }

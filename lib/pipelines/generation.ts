@@ -1,6 +1,7 @@
 import { OptionError, SluiceError } from '../errors.js'
 import { gaussian } from '../io/random.js'
 import { Stage, type StageOptions } from '../runtime/stage.js'
+import type { RunOptions } from './options.js'
 import type { PipelinePlan } from './pipeline-plan.js'
 import type { Progress } from './progress.js'
 
@@ -15,6 +16,8 @@ export interface StageReport {
 /** One generation: the plan it follows, the seed it draws from, and what its stages took. */
 export class Generation {
   readonly report: StageReport[] = []
+  /** Denoising steps so far that ran the whole network. */
+  fullSteps: readonly number[] = []
   readonly seed: number
 
   constructor(
@@ -22,6 +25,7 @@ export class Generation {
     private readonly open: Omit<StageOptions, 'onPack'>,
     seed: number | undefined,
     readonly onProgress: ((progress: Progress) => void) | undefined,
+    readonly onFeature?: RunOptions['onFeature'],
   ) {
     this.seed = seed ?? Math.floor(Math.random() * 2 ** 32)
   }

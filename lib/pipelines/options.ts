@@ -1,4 +1,5 @@
 import { OptionError } from '../errors.js'
+import { formatRehash, parseRehash, type RehashWish } from '../rehash/options.js'
 import type { SchedulerOverride } from '../schedulers/index.js'
 import type { PipelinePlan } from './pipeline-plan.js'
 import type { Progress } from './progress.js'
@@ -20,6 +21,16 @@ export interface ShapeOptions {
    * Default: `f32`.
    */
   dtype?: 'f32' | 'f16' | 'bf16'
+  /**
+   * Reuse of features between steps, as options or as their text such as `forecast:13` or `threshold=0.08`; false: none, whatever the
+   * checkpoint recommends. Default: none.
+   */
+  rehash?: RehashWish
+  /**
+   * Features to hand to `onFeature`, by their modules' paths with commas between, or `all`: layers of the up blocks, and `conv_out`. Each
+   * takes room in the plan.
+   */
+  observe?: string
   /** Slices of every group, instead of what the budget asks. */
   slices?: number
   /** Most bytes at any time, instead of the pipeline's: `'2 GiB'` or a number. */
@@ -36,6 +47,8 @@ export interface RunOptions {
   seed?: number
   signal?: AbortSignal
   onProgress?: (progress: Progress) => void
+  /** Takes the observed features of each step, combined as guidance combines predictions: float32, channels last. */
+  onFeature?: (feature: string, values: Float32Array, step: number) => void
   /** Poison every byte, so that the measured peak is exact even far below the prediction. */
   poison?: boolean
 }
@@ -50,6 +63,15 @@ export interface Shape {
   readonly spacing?: string
   readonly karras?: boolean
   readonly dtype?: 'f32' | 'f16' | 'bf16'
+  /** As `formatRehash` writes it; undefined: none. */
+  readonly rehash?: string
+  readonly observe?: string
+}
+
+/** The text of the first wish that is one; undefined where that is for no rehash. @throws OptionError */
+export function rehashText(...wishes: readonly (RehashWish | undefined)[]): string | undefined {
+  const options = parseRehash(wishes.find(wish => wish !== undefined))
+  return options && formatRehash(options)
 }
 
 /** Names of the fields that every pipeline's shape has. */
@@ -62,6 +84,8 @@ export const shapeNames = [
   'spacing',
   'karras',
   'dtype',
+  'rehash',
+  'observe',
 ] as const
 
 /** What the options say over the checkpoint's scheduler. */
@@ -105,9 +129,10 @@ export function latentSize(
 
 /** What a caller without types may get wrong. @throws OptionError */
 export function checkRunOptions(options: ShapeOptions & RunOptions): void {
-  const { onProgress, signal, slices } = options
-  if (onProgress !== undefined && typeof onProgress !== 'function') {
-    throw new OptionError(`onProgress: expected a function, got ${typeof onProgress}`)
+  const { onProgress, onFeature, signal, slices } = options
+  for (const [name, value] of Object.entries({ onProgress, onFeature })) {
+    if (value !== undefined && typeof value !== 'function')
+      throw new OptionError(`${name}: expected a function, got ${typeof value}`)
   }
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw new OptionError(`signal: expected an AbortSignal, got ${typeof signal}`)

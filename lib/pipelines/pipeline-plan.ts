@@ -5,6 +5,7 @@ import type { StagePlan } from '../planner/plan.js'
 import { encodeStage, sealDocument } from '../planner/plan-file.js'
 import { formatBytes } from '../units.js'
 import type { PipelineDocument } from './plan-document.js'
+import type { RehashSummary } from './rehash-summary.js'
 
 /** A stage as tables and JSON show it. */
 export interface StageSummary {
@@ -38,6 +39,7 @@ export class PipelinePlan {
     readonly options: Readonly<Record<string, number | string | boolean | undefined>>,
     private readonly hostBytes: Readonly<Record<string, number>>,
     readonly budget?: number,
+    readonly rehash?: RehashSummary,
   ) {}
 
   /** The largest stage: stages run one after another and give their memory back. */
@@ -99,6 +101,7 @@ export class PipelinePlan {
       peakBytes: this.peakBytes,
       budget: this.budget,
       options: this.options,
+      ...(this.rehash && { rehash: this.rehash }),
       cost: this.cost,
       stages: this.stages.map((stage, i) => ({ ...summaries[i]!, ...encodeStage(stage) })),
     })
@@ -111,18 +114,31 @@ export class PipelinePlan {
 
   /** A table for terminals, one line a stage. */
   table(): string {
+    const { rehash } = this
     const head = ['stage', 'peak', 'weights', 'arena', 'host', 'slices', 'commands', 'peak in']
-    const rows = this.summary().map(s => [
-      s.stage,
-      formatBytes(s.peakBytes),
-      formatBytes(s.weightBytes),
-      formatBytes(s.arenaBytes),
-      formatBytes(s.hostBytes),
-      s.mostSlices === 1 ? 'none' : `up to ${s.mostSlices}`,
-      `${s.commands} x ${s.runs}`,
-      s.peakOp,
-    ])
+    if (rehash) head.splice(4, 0, 'cache')
+    const rows = this.summary().map(s => {
+      const cached = rehash && s.stage === 'denoise' ? formatBytes(rehash.cacheBytes) : '-'
+      return [
+        s.stage,
+        formatBytes(s.peakBytes),
+        formatBytes(s.weightBytes),
+        formatBytes(s.arenaBytes),
+        ...(rehash ? [cached] : []),
+        formatBytes(s.hostBytes),
+        s.mostSlices === 1 ? 'none' : `up to ${s.mostSlices}`,
+        this.commandsOf(s),
+        s.peakOp,
+      ]
+    })
     return formatTable([head, ...rows])
+  }
+
+  /** Commands of a run and how often it is, apart for the steps that rehash skips. */
+  private commandsOf({ stage, commands, runs }: StageSummary): string {
+    const { skipped } = this.stage(stage).programs
+    if (!skipped) return `${commands} x ${runs}`
+    return `${commands - skipped.commands} x ${runs} + ${skipped.commands} x ${skipped.runs}`
   }
 }
 

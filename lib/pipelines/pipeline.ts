@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { BudgetError, DeviceError, OptionError } from '../errors.js'
+import { DeviceError, OptionError } from '../errors.js'
 import type { Checkpoint } from '../io/checkpoint.js'
 import { readJson } from '../io/weight-index.js'
 import { type Frontier, frontierOf } from '../planner/frontier.js'
@@ -11,6 +11,8 @@ import {
   type StageSpec,
 } from '../planner/plan.js'
 import type { DType } from '../program/tensor.js'
+import { formatRehash, type RehashWish } from '../rehash/options.js'
+import { fixedOptions, type RehashRun } from '../rehash/resolve.js'
 import { costModel } from '../runtime/calibration.js'
 import { checkMemory, resolveDevice } from '../runtime/device.js'
 import { checkWeights } from '../runtime/weights.js'
@@ -23,6 +25,9 @@ import { leastBudget } from './least-budget.js'
 import { latentSize, type RunOptions, type Shape, type ShapeOptions } from './options.js'
 import { PipelinePlan } from './pipeline-plan.js'
 import { decodeStages, planned, readPlan } from './plan-document.js'
+import { planWidest, widestFirst } from './plan-widest.js'
+import type { StagedRehash } from './rehash-stage.js'
+import { rehashSummary } from './rehash-summary.js'
 
 export interface LoadOptions {
   /** Folder of a motion adapter that is not inside the checkpoint. */
@@ -34,12 +39,17 @@ export interface LoadOptions {
   /** Most bytes at any time: `'2 GiB'` or a number. Default: no limit but the plan's own peak. */
   budget?: number | string
   threads?: number
+  /** For every generation that says nothing else: see GenerateOptions. */
+  rehash?: RehashWish
 }
 
 /** The stages of a generation, in the order in which they run, and the steps of its denoising. */
 export interface Staged {
   readonly stages: StageSpec[]
   readonly scheduler: Scheduler
+  readonly rehash?: StagedRehash
+  /** What to plan where the budget cannot hold these. */
+  readonly narrower?: Staged
 }
 
 /** A plan with what it was made for. */
@@ -47,6 +57,7 @@ export interface Prepared<S extends Shape> {
   readonly key: string
   readonly shape: S
   readonly scheduler: Scheduler
+  readonly rehash?: RehashRun
   readonly plan: PipelinePlan
   readonly device: string
 }
@@ -58,11 +69,24 @@ interface Inputs<S extends Shape> extends Staged {
   readonly stageOptions: StageOptions
 }
 
-/** Planners of the stages of one shape. */
-interface Planners<S extends Shape> {
+/** What was last planned for, with the planners of its stages. */
+interface Planned<S extends Shape> {
   readonly key: string
   readonly inputs: Inputs<S>
-  readonly planners: readonly StagePlanner[]
+  readonly planners: StagePlanners
+}
+
+/** Planners by stage, made when first asked for: stages that alternatives share are planned once. */
+class StagePlanners {
+  private readonly known = new Map<StageSpec, StagePlanner>()
+
+  constructor(private readonly options: StageOptions) {}
+
+  of(stage: StageSpec): StagePlanner {
+    const planner = this.known.get(stage) ?? new StagePlanner(stage, this.options)
+    this.known.set(stage, planner)
+    return planner
+  }
 }
 
 /**
@@ -73,11 +97,11 @@ interface Planners<S extends Shape> {
 export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implements AsyncDisposable {
   private readonly stop = new AbortController()
   private prepared?: Prepared<S>
-  private planners?: Planners<S>
+  private planned?: Planned<S>
 
   protected constructor(
     readonly checkpoint: Checkpoint,
-    private readonly options: LoadOptions,
+    protected readonly options: LoadOptions,
   ) {}
 
   /** Names of the shape's fields: those that a plan fixes. */
@@ -109,10 +133,16 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
     return this.prepare(options, weights).plan
   }
 
-  /** Least budget under which `plan` of these options fits: what the largest stage needs. @throws OptionError */
+  /**
+   * Least budget under which `plan` of these options fits: what the largest stage needs. With rehash, in the narrowest storage that is
+   * left open.
+   * @throws OptionError
+   */
   smallestBudget(options: O = {} as O, weights?: DType): number {
-    const { planners } = this.plannersOf(options, weights)
-    return Math.max(...planners.map(planner => leastBudget(budget => planner.plan(budget))))
+    const { planners, inputs } = this.plannersOf(options, weights)
+    const kept = [...widestFirst(inputs)].filter(({ rehash }) => !inputs.rehash || rehash)
+    const { stages } = kept[kept.length - 1]!
+    return Math.max(...stages.map(stage => leastBudget(budget => planners.of(stage).plan(budget))))
   }
 
   /**
@@ -120,8 +150,14 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
    * @throws OptionError
    */
   frontier(options: O = {} as O, weights?: DType): Frontier {
-    const { planners } = this.plannersOf(options, weights)
-    return frontierOf(planners.map(planner => budget => planner.plan(budget)))
+    const { planners, inputs } = this.plannersOf(options, weights)
+    return frontierOf(inputs.stages.map(stage => budget => planners.of(stage).plan(budget)))
+  }
+
+  /** The scheduler of these options, by diffusers' name, and the time steps that the network is given. @throws OptionError */
+  stepsOf(options: O = {} as O): { scheduler: string; timesteps: readonly number[] } {
+    const { scheduler } = this.stagesFor(this.shapeOf(options))
+    return { scheduler: scheduler.name, timesteps: [...scheduler.timesteps] }
   }
 
   /** Cancels what runs; the pipeline cannot be used afterwards. */
@@ -149,7 +185,10 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
       ? AbortSignal.any([options.signal, this.stop.signal])
       : this.stop.signal
     const open = { device, weights, signal, poison: options.poison }
-    return { prepared, generation: new Generation(plan, open, options.seed, options.onProgress) }
+    return {
+      prepared,
+      generation: new Generation(plan, open, options.seed, options.onProgress, options.onFeature),
+    }
   }
 
   /** Extents of the latents. @throws OptionError for sides that the VAE cannot halve often enough */
@@ -171,23 +210,18 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
     // A plan that was shown is the plan that runs: at true size it takes seconds to make.
     const key = JSON.stringify([planned, budget])
     if (this.prepared?.key === key) return this.prepared
-    const plans = planAll(planners, budget)
-    this.prepared = this.assemble(key, inputs, plans, budget)
+    const { staged, plans } = planWidest(inputs, stage => planners.of(stage).plan(budget))
+    this.prepared = this.assemble(key, { ...inputs, ...staged }, plans, budget, inputs.rehash)
     return this.prepared
   }
 
   /** The planners of all stages: kept, since another budget is planned sooner than the first. */
-  private plannersOf(options: O, weights?: DType): Planners<S> {
+  private plannersOf(options: O, weights?: DType): Planned<S> {
     const inputs = this.inputsOf(options, weights)
-    const { shape, stages, stageOptions } = inputs
-    const key = JSON.stringify([shape, weights, options.slices])
-    if (this.planners?.key !== key)
-      this.planners = {
-        key,
-        inputs,
-        planners: stages.map(stage => new StagePlanner(stage, stageOptions)),
-      }
-    return this.planners
+    const key = JSON.stringify([inputs.shape, weights, options.slices])
+    if (this.planned?.key !== key)
+      this.planned = { key, inputs, planners: new StagePlanners(inputs.stageOptions) }
+    return this.planned
   }
 
   /** What a plan that was made before says, checked against this checkpoint. */
@@ -196,7 +230,8 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
     const { device, threads, shape } = planned(document, options, this.shapeNames)
     const key = `${document.checksum} ${weights}`
     if (this.prepared?.key === key) return this.prepared
-    const inputs = this.inputsOf(shape as unknown as O, weights, {
+    const wish = { ...shape, rehash: shape.rehash ?? false } as unknown as O
+    const inputs = this.inputsOf(wish, weights, {
       device: this.options.device ?? device,
       threads: this.options.threads ?? threads,
     })
@@ -213,15 +248,18 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
 
   private assemble(
     key: string,
-    { shape, scheduler, device, stageOptions }: Inputs<S>,
+    { shape, scheduler, device, stageOptions, rehash }: Inputs<S>,
     plans: readonly StagePlan[],
     budget: number | undefined,
+    asked = rehash,
   ): Prepared<S> {
     const host = this.hostBytes(shape, plans)
     const { threads } = stageOptions.target
-    const described = { ...(shape as object), device, threads }
-    const plan = new PipelinePlan(plans, described, host, budget)
-    return { key, shape, scheduler, plan, device }
+    const text = rehash && formatRehash(fixedOptions(rehash.run))
+    const described = { ...(shape as object), rehash: text, device, threads }
+    const summary = asked && rehashSummary(asked, rehash, plans)
+    const plan = new PipelinePlan(plans, described, host, budget, summary)
+    return { key, shape, scheduler, rehash: rehash?.run, plan, device }
   }
 
   private inputsOf(
@@ -265,20 +303,4 @@ function checkActivations(device: string, plan: PipelinePlan): void {
 export function readDefaults<O>(path: string): Partial<O> {
   const file = join(path, 'sluice.json')
   return existsSync(file) ? ((readJson(file).defaults as Partial<O>) ?? {}) : {}
-}
-
-/** Plans every stage; a refusal is that of the stage that needs most, so that its number suffices for all. @throws BudgetError */
-function planAll(planners: readonly StagePlanner[], budget: number | undefined): StagePlan[] {
-  let worst: BudgetError | undefined
-  const plans: StagePlan[] = []
-  for (const planner of planners) {
-    try {
-      plans.push(planner.plan(budget))
-    } catch (error) {
-      if (!(error instanceof BudgetError)) throw error
-      if (!worst || error.needed > worst.needed) worst = error
-    }
-  }
-  if (worst) throw worst
-  return plans
 }

@@ -3,6 +3,7 @@ import { OptionError, PlanError } from '../errors.js'
 import { asFileError } from '../io/atomic.js'
 import type { PlanOptions as StageOptions, StagePlan, StageSpec } from '../planner/plan.js'
 import { decodeStage, openDocument, type PlanDocument } from '../planner/plan-file.js'
+import type { RehashSummary } from './rehash-summary.js'
 
 /** A pipeline's plan as data: what `PipelinePlan.toJSON` gives and a saved file holds. */
 export interface PipelineDocument extends PlanDocument {
@@ -10,6 +11,7 @@ export interface PipelineDocument extends PlanDocument {
   readonly budget?: number
   /** Sizes, steps, device and threads that it was made for. */
   readonly options: Readonly<Record<string, number | string | boolean | undefined>>
+  readonly rehash?: RehashSummary
   /** Where its times come from. */
   readonly cost: string
 }

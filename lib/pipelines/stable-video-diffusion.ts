@@ -6,17 +6,20 @@ import { splitMoments, vaeScale } from '../models/index.js'
 import type { StagePlan } from '../planner/plan.js'
 import { elementCount } from '../program/tensor.js'
 import { linspace32 } from '../schedulers/noise-schedule.js'
-import { denoise, type Half } from './denoise.js'
+import { denoise } from './denoise.js'
 import { checkLatents, type Generation, noiseOf } from './generation.js'
 import { channelsLast, framesOutside } from './layout.js'
 import {
   checkRunOptions,
   checkShape,
   type RunOptions,
+  rehashText,
   type ShapeOptions,
   shapeNames,
 } from './options.js'
 import { type LoadOptions, Pipeline, readDefaults, type Staged } from './pipeline.js'
+import type { Half } from './predictor.js'
+import { withReuse } from './rehash-stage.js'
 import {
   isGuided,
   type StableVideoDiffusionConfig,
@@ -110,7 +113,7 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
     const conditions = this.conditionsOf(options)
     const pixels = await readPixels(options.image)
     const { prepared, generation } = this.begin(options)
-    const { shape, scheduler } = prepared
+    const { shape, scheduler, rehash } = prepared
     const noise = this.startNoise(shape, options.initLatents, generation.seed)
     const augmented = await this.augment(pixels, shape, options, conditions, generation.seed)
     const embedding = await this.encodeImage(pixels, generation)
@@ -131,7 +134,8 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
         stage.write('noImage', new Float32Array(noise.length))
         stage.write('guidance', guidanceOf(shape, this.latentChannels))
       }
-      await denoise(stage, scheduler, guided ? halves : halves.slice(1), this.order, generation)
+      const parts = guided ? halves : halves.slice(1)
+      await denoise(stage, scheduler, parts, this.order, generation, rehash)
       return stage.read('latents')
     })
     checkLatents(latents, this.checkpoint.path)
@@ -163,6 +167,8 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
       spacing: options.spacing,
       karras: options.karras,
       dtype: options.dtype,
+      rehash: rehashText(options.rehash, this.options.rehash, defaults.rehash),
+      observe: options.observe,
     }
     checkShape(shape)
     for (const name of ['minGuidance', 'maxGuidance'] as const) {
@@ -176,7 +182,8 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
   }
 
   protected stagesFor(shape: StableVideoDiffusionShape): Staged {
-    return stableVideoDiffusionStages(this.config, shape)
+    const staged = stableVideoDiffusionStages(this.config, shape)
+    return withReuse(staged, isGuided(shape) ? 2 : 1, shape, this.checkpoint.path)
   }
 
   protected hostBytes(shape: StableVideoDiffusionShape, plans: readonly StagePlan[]) {

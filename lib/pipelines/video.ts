@@ -33,6 +33,11 @@ export class Video {
     this.report = generation.report
   }
 
+  /** Denoising steps that ran the whole network: all of them without rehash. */
+  get fullSteps(): readonly number[] {
+    return this.generation.fullSteps
+  }
+
   /** Final latents in diffusers' layout: [1, channels, frames, rows, cols], for images [1, frames, channels, rows, cols]. */
   get latents(): { shape: number[]; data: Float32Array } {
     const { latents, extents, order } = this.source

@@ -4,7 +4,7 @@
  */
 
 /** Must equal kCommandVersion in src/core/commands.h. */
-export const commandVersion = 1
+export const commandVersion = 2
 
 export const dtypeCode = { f32: 0, f16: 1, bf16: 2, i32: 3 } as const
 export const actCode = {
@@ -30,6 +30,8 @@ const opcode = {
   resize: 10,
   embedding: 11,
   timestep: 12,
+  quantise: 13,
+  dequantise: 14,
 } as const
 
 export const slotArena = 0
@@ -332,6 +334,20 @@ export class CommandWriter {
     this.float(f.shift)
     this.float(f.maxPeriod)
     this.view(f.t)
+    this.view(f.out)
+    this.end()
+  }
+
+  /** Both ways of eight-bit storage: `channels` counts those of the plain side. */
+  quantise(
+    kind: 'quantise' | 'dequantise',
+    node: number,
+    slice: number,
+    f: { extents: Extents; source: View; out: View },
+  ): void {
+    this.begin(opcode[kind], node, slice)
+    this.ints(f.extents)
+    this.view(f.source)
     this.view(f.out)
     this.end()
   }

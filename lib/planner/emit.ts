@@ -189,6 +189,24 @@ const emitters: Record<string, (writer: CommandWriter, slice: SlicedOp) => void>
     }
   },
 
+  quantise(writer, s) {
+    const [frames, rows, cols] = s.extents
+    const channels = channelsOf(operand(s.node, 'source')!)
+    writer.quantise('quantise', s.node.id, s.index, {
+      extents: [frames, rows, cols, channels],
+      source: s.view('source'),
+      out: s.out(),
+    })
+  },
+
+  dequantise(writer, s) {
+    writer.quantise('dequantise', s.node.id, s.index, {
+      extents: s.extents,
+      source: s.view('source'),
+      out: s.out(),
+    })
+  },
+
   prepend(writer, s) {
     const [start, stop] = s.wanted[0]!
     const channels = s.extents[3]

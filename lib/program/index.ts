@@ -3,6 +3,7 @@ import './ops/conv.js'
 import './ops/lookup.js'
 import './ops/norm.js'
 import './ops/pointwise.js'
+import './ops/quantise.js'
 
 export {
   type Node,
@@ -38,6 +39,7 @@ export {
   silu,
   sub,
 } from './ops/pointwise.js'
+export { dequantise, quantise, storedWords } from './ops/quantise.js'
 export type { Activation, Source } from './ops/shared.js'
 export { type DType, dtypeBytes, type Tensor, tensorBytes } from './tensor.js'
 export { verifyProgram } from './verify.js'

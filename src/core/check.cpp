@@ -334,6 +334,14 @@ void combine(const CombineCommand &c, Rules &r) {
   r.written("out", c.out, c.frames, c.rows, c.cols, c.channels);
 }
 
+void quantise(const QuantiseCommand &c, Rules &r) {
+  r.extents(c.frames, c.rows, c.cols, c.channels);
+  const bool narrows = c.header.opcode == Opcode::quantise;
+  r.required("source", c.source, narrows ? kF32 : kI32);
+  r.written("out", c.out, c.frames, c.rows, c.cols, narrows ? stored_words(c.channels) : c.channels,
+            narrows ? kI32 : kF32);
+}
+
 void resize(const ResizeCommand &c, Rules &r) {
   r.extents(c.frames, c.rows, c.cols, c.channels);
   r.axis("in_rows", c.in_rows);
@@ -400,15 +408,17 @@ constexpr Kind kKinds[] = {
     {"resize", sizeof(ResizeCommand)},
     {"embedding", sizeof(EmbeddingCommand)},
     {"timestep", sizeof(TimestepCommand)},
+    {"quantise", sizeof(QuantiseCommand)},
+    {"dequantise", sizeof(QuantiseCommand)},
 };
-static_assert(sizeof kKinds / sizeof *kKinds == size_t(Opcode::timestep) + 1);
+static_assert(sizeof kKinds / sizeof *kKinds == size_t(Opcode::dequantise) + 1);
 static_assert(alignof(ConvCommand) == 4 && alignof(AttentionCommand) == 4 &&
                   alignof(NormFoldCommand) == 4,
               "commands are read in place from 32-bit words");
 
 const Kind &kind(Opcode opcode) {
   const uint32_t code = uint32_t(opcode);
-  return kKinds[code <= uint32_t(Opcode::timestep) ? code : 0];
+  return kKinds[code <= uint32_t(Opcode::dequantise) ? code : 0];
 }
 
 } // namespace
@@ -455,6 +465,10 @@ std::string check_command(const Header &h) {
       break;
     case Opcode::timestep:
       timestep(reinterpret_cast<const TimestepCommand &>(h), r);
+      break;
+    case Opcode::quantise:
+    case Opcode::dequantise:
+      quantise(reinterpret_cast<const QuantiseCommand &>(h), r);
       break;
   }
   return r.broken;

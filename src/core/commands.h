@@ -17,7 +17,7 @@
 namespace sluice {
 
 /** Raised whenever a struct here changes; a plan and a backend with other versions are refused. */
-constexpr int32_t kCommandVersion = 1;
+constexpr int32_t kCommandVersion = 2;
 
 enum class DType : int32_t { f32 = 0, f16 = 1, bf16 = 2, i32 = 3 };
 
@@ -45,6 +45,8 @@ enum class Opcode : int32_t {
   resize = 10,
   embedding = 11,
   timestep = 12,
+  quantise = 13,
+  dequantise = 14,
 };
 
 /** Slots of base addresses. Slots from kSlotBound on are bound anew for each run (a program's
@@ -57,6 +59,9 @@ constexpr int32_t kSlotBound = 2;
 /** Output channels in one panel of packed weights: layout [ceil(N / 16)][K][16], zero-padded,
  * whatever the instruction set. */
 constexpr int32_t kPanel = 16;
+
+/** Channels of a pixel that share one scale in eight-bit storage; the last block may have fewer. */
+constexpr int32_t kQuantBlock = 32;
 
 /** An operand: base slot, byte offset in it, element type and element strides of frames, rows,
  * cols. slot < 0: absent. */
@@ -258,5 +263,25 @@ struct TimestepCommand {
   View t;   ///< f32 [1]
   View out; ///< f32 [dim]
 };
+
+/**
+ * Eight-bit storage, pixel by pixel, so that no slice changes a bit. A stored pixel is the f32
+ * scale of each block of kQuantBlock channels, then the channels as int8, filled up with 0 to whole
+ * words: stored_words(channels) in all.
+ *
+ * quantise: scale = max |x| / 127 over the block, q = x / scale to the nearest whole number; a
+ * block whose largest |x| is below 1e-30 becomes zeros. dequantise: x = q scale.
+ */
+struct QuantiseCommand {
+  Header header;
+  int32_t frames, rows, cols, channels;
+  View source; ///< quantise: f32; dequantise: i32 [.., stored_words]
+  View out;    ///< the other way round
+};
+
+/** Words of a pixel of so many channels in eight-bit storage. */
+constexpr int64_t stored_words(int64_t channels) {
+  return (channels + kQuantBlock - 1) / kQuantBlock + (channels + 3) / 4;
+}
 
 } // namespace sluice

@@ -128,6 +128,13 @@ void embedding(const EmbeddingCommand &c, Collector &out) {
   out.box("out", c.out, 1, 1, c.tokens, c.channels, kWritten);
 }
 
+void quantise(const QuantiseCommand &c, Collector &out) {
+  const bool narrows = c.header.opcode == Opcode::quantise;
+  const int64_t stored = stored_words(c.channels), plain = c.channels;
+  out.box("source", c.source, c.frames, c.rows, c.cols, narrows ? plain : stored);
+  out.box("out", c.out, c.frames, c.rows, c.cols, narrows ? stored : plain, kWritten);
+}
+
 void timestep(const TimestepCommand &c, Collector &out) {
   out.flat("t", c.t, 1);
   out.flat("out", c.out, uint64_t(c.dim), kWritten);
@@ -185,6 +192,10 @@ void ranges(const Header &command, int32_t threads, Claims &claims) {
       break;
     case Opcode::timestep:
       timestep(reinterpret_cast<const TimestepCommand &>(command), out);
+      break;
+    case Opcode::quantise:
+    case Opcode::dequantise:
+      quantise(reinterpret_cast<const QuantiseCommand &>(command), out);
       break;
   }
   if (const Scratch scratch = scratch_of(command); scratch.view) {

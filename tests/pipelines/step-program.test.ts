@@ -1,8 +1,9 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { gaussian } from '../../lib/io/random.js'
-import { denoise, type Half } from '../../lib/pipelines/denoise.js'
+import { denoise } from '../../lib/pipelines/denoise.js'
 import { framesOutside, type LatentExtents } from '../../lib/pipelines/layout.js'
+import type { Half } from '../../lib/pipelines/predictor.js'
 import { solverParts } from '../../lib/pipelines/step-program.js'
 import { planStage, type StageSpec, type StateSpec } from '../../lib/planner/plan.js'
 import { add, program, silu } from '../../lib/program/index.js'
@@ -72,7 +73,11 @@ async function run(
   for (const [name, bias] of Object.entries(biases)) stage.write(name, bias)
   if (scales) stage.write('guidance', Float32Array.from(scales))
   const own = scales ? halves : halves.slice(1)
-  await denoise(stage, scheduler, own, framesOutside, { seed, onProgress: undefined })
+  await denoise(stage, scheduler, own, framesOutside, {
+    seed,
+    onProgress: undefined,
+    fullSteps: [],
+  })
   const result = stage.read('latents')
   assert.is(stage.close().peakBytes, plan.peakBytes)
   return result

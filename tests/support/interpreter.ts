@@ -7,6 +7,7 @@ import { type Node, operand, type Program, type Tensor } from '../../lib/program
 import { evaluateNorm } from './interpreter-norm.js'
 import { evaluatePointwise } from './interpreter-pointwise.js'
 import { evaluateProduct } from './interpreter-product.js'
+import { evaluateQuantise } from './interpreter-quantise.js'
 
 export type TensorValues = Float32Array | Int32Array
 
@@ -78,6 +79,9 @@ export function evaluate(node: Node, lookup: Lookup): Float32Array {
       return prepend(node, lookup)
     case 'tokens':
       return tokens(node, lookup)
+    case 'quantise':
+    case 'dequantise':
+      return evaluateQuantise(node, lookup)
     default:
       return evaluatePointwise(node, lookup)
   }

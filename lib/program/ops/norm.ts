@@ -69,6 +69,15 @@ export function layerNorm(
   )
 }
 
+/**
+ * Mean and sum of squared deviations of each row of each frame, over blocks of channels.
+ * @param source f32 [frames, rows, cols, channels]
+ * @returns f32 [frames, rows, channels / block, 2]
+ */
+export function moments(source: Tensor, block: number): Tensor {
+  return traceOp('norm_partials', sourceOperands(source), { block }, 'moments')
+}
+
 defineOp({
   name: 'group_norm',
   infer(call) {

@@ -138,6 +138,8 @@ int run_combine(const CombineCommand &, Bases, int32_t thread, int32_t threads);
 int run_resize(const ResizeCommand &, Bases, int32_t thread, int32_t threads);
 int run_embedding(const EmbeddingCommand &, Bases, int32_t thread, int32_t threads);
 int run_timestep(const TimestepCommand &, Bases, int32_t thread, int32_t threads);
+int run_quantise(const QuantiseCommand &, Bases, int32_t thread, int32_t threads);
+int run_dequantise(const QuantiseCommand &, Bases, int32_t thread, int32_t threads);
 void pack(const PackSource &, int32_t thread, int32_t threads);
 
 } // namespace sluice::SLUICE_ISA_NAMESPACE

@@ -32,6 +32,10 @@ int execute(const Header *command, void *const *slots, const volatile uint8_t *s
       return run_embedding(*(const EmbeddingCommand *)command, bases, thread, threads);
     case Opcode::timestep:
       return run_timestep(*(const TimestepCommand *)command, bases, thread, threads);
+    case Opcode::quantise:
+      return run_quantise(*(const QuantiseCommand *)command, bases, thread, threads);
+    case Opcode::dequantise:
+      return run_dequantise(*(const QuantiseCommand *)command, bases, thread, threads);
   }
   return SLUICE_BAD_COMMAND;
 }
