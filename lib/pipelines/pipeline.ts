@@ -217,10 +217,11 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
 
   /** The planners of all stages: kept, since another budget is planned sooner than the first. */
   private plannersOf(options: O, weights?: DType): Planned<S> {
-    const inputs = this.inputsOf(options, weights)
-    const key = JSON.stringify([inputs.shape, weights, options.slices])
-    if (this.planned?.key !== key)
+    const key = JSON.stringify([this.shapeOf(options), weights, options.slices])
+    if (this.planned?.key !== key) {
+      const inputs = this.inputsOf(options, weights)
       this.planned = { key, inputs, planners: new StagePlanners(inputs.stageOptions) }
+    }
     return this.planned
   }
 
