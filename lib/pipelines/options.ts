@@ -33,6 +33,11 @@ export interface ShapeOptions {
   observe?: string
   /** Slices of every group, instead of what the budget asks. */
   slices?: number
+  /**
+   * Most operations that a stage may spend on making tensors again, as a share from 0 to 1: more lets a plan fit into less. Default: 0.02,
+   * of the VAE 0.03.
+   */
+  recompute?: number
   /** Most bytes at any time, instead of the pipeline's: `'2 GiB'` or a number. */
   budget?: number | string
   /** A plan, or the file of one that was saved: runs exactly so. Sizes, steps and threads come from it. */

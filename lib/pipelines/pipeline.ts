@@ -217,7 +217,7 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
 
   /** The planners of all stages: kept, since another budget is planned sooner than the first. */
   private plannersOf(options: O, weights?: DType): Planned<S> {
-    const key = JSON.stringify([this.shapeOf(options), weights, options.slices])
+    const key = JSON.stringify([this.shapeOf(options), weights, options.slices, options.recompute])
     if (this.planned?.key !== key) {
       const inputs = this.inputsOf(options, weights)
       this.planned = { key, inputs, planners: new StagePlanners(inputs.stageOptions) }
@@ -279,6 +279,7 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
       target,
       weightDtype,
       slices: options.slices,
+      ...(options.recompute !== undefined && { recompute: options.recompute }),
       activations: shape.dtype,
       cost: costModel(target),
     }

@@ -140,15 +140,10 @@ export function programPlanner(
       target,
       weightDtype: key => dtypeOf(source, key),
       slices: options.slices,
-      ...(options.recompute !== undefined && { recompute: shareOf(options.recompute) }),
+      ...(options.recompute !== undefined && { recompute: options.recompute }),
       cost: costModel(target),
     },
   )
-}
-
-function shareOf(recompute: number): number {
-  if (recompute >= 0 && recompute <= 1) return recompute
-  throw new OptionError(`recompute: expected a share from 0 to 1, got ${recompute}`)
 }
 
 function sourceOf(options: CompileOptions): WeightSource {
