@@ -22,7 +22,14 @@ import { checkpointWeights, plannedDtypes } from './checkpoint-weights.js'
 import { Generation, noiseOf } from './generation.js'
 import type { LatentExtents, LatentOrder } from './layout.js'
 import { leastBudget } from './least-budget.js'
-import { latentSize, type RunOptions, type Shape, type ShapeOptions } from './options.js'
+import {
+  checkNames,
+  latentSize,
+  type RunOptions,
+  runNames,
+  type Shape,
+  type ShapeOptions,
+} from './options.js'
 import { PipelinePlan } from './pipeline-plan.js'
 import { decodeStages, planned, readPlan } from './plan-document.js'
 import { planWidest, widestFirst } from './plan-widest.js'
@@ -42,6 +49,16 @@ export interface LoadOptions {
   /** For every generation that says nothing else: see GenerateOptions. */
   rehash?: RehashWish
 }
+
+/** Names of the fields of LoadOptions. */
+export const loadNames = [
+  'motionAdapter',
+  'variant',
+  'device',
+  'budget',
+  'threads',
+  'rehash',
+] as const satisfies readonly (keyof LoadOptions)[]
 
 /** The stages of a generation, in the order in which they run, and the steps of its denoising. */
 export interface Staged {
@@ -102,10 +119,16 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
   protected constructor(
     readonly checkpoint: Checkpoint,
     protected readonly options: LoadOptions,
-  ) {}
+  ) {
+    checkNames(options, loadNames)
+    if (options.budget !== undefined) parseBytes(options.budget)
+  }
 
   /** Names of the shape's fields: those that a plan fixes. */
   protected abstract readonly shapeNames: readonly (keyof S & string)[]
+
+  /** Names of what a generation begins with. */
+  protected abstract readonly inputNames: readonly string[]
 
   /** Options with what the checkpoint recommends. @throws OptionError */
   protected abstract shapeOf(options: O): S
@@ -174,6 +197,7 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
    * @throws OptionError, CheckpointError, BudgetError, PlanError, MemoryError
    */
   protected begin(options: O & RunOptions): { prepared: Prepared<S>; generation: Generation } {
+    checkNames(options, [...this.shapeNames, ...this.inputNames, ...runNames])
     const prepared = this.prepare(options)
     const { plan, device } = prepared
     checkActivations(device, plan)
