@@ -26,10 +26,9 @@ VirtualMemoryCalls find_calls() {
   VirtualMemoryCalls calls;
   const bool all = find("cuMemGetAllocationGranularity", calls.granularity) &&
                    find("cuMemAddressReserve", calls.reserve) &&
-                   find("cuMemAddressFree", calls.unreserve) &&
-                   find("cuMemCreate", calls.create) && find("cuMemRelease", calls.release) &&
-                   find("cuMemMap", calls.map) && find("cuMemUnmap", calls.unmap) &&
-                   find("cuMemSetAccess", calls.set_access);
+                   find("cuMemAddressFree", calls.unreserve) && find("cuMemCreate", calls.create) &&
+                   find("cuMemRelease", calls.release) && find("cuMemMap", calls.map) &&
+                   find("cuMemUnmap", calls.unmap) && find("cuMemSetAccess", calls.set_access);
   return all ? calls : VirtualMemoryCalls{};
 }
 

@@ -18,8 +18,8 @@ int open(sluice_queue &queue, const Complaint &complaint) {
   *queue.trouble = 0;
   for (cudaEvent_t &mark : queue.marks) {
     // Blocking: the driver thread sleeps, instead of spinning, while the device works.
-    SLUICE_CUDA_TRY(complaint, cudaEventCreateWithFlags(
-                                   &mark, cudaEventDisableTiming | cudaEventBlockingSync));
+    SLUICE_CUDA_TRY(
+        complaint, cudaEventCreateWithFlags(&mark, cudaEventDisableTiming | cudaEventBlockingSync));
   }
   return SLUICE_OK;
 }

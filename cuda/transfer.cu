@@ -44,8 +44,8 @@ int Transfer::write(char *to, const char *from, uint64_t bytes, const Complaint 
     // The copy that reads this buffer since two pieces ago.
     SLUICE_CUDA_TRY(complaint, cudaEventSynchronize(done_[piece]));
     memcpy(pinned_[piece], from + at, size);
-    SLUICE_CUDA_TRY(complaint, cudaMemcpyAsync(to + at, pinned_[piece], size,
-                                               cudaMemcpyHostToDevice, stream_));
+    SLUICE_CUDA_TRY(
+        complaint, cudaMemcpyAsync(to + at, pinned_[piece], size, cudaMemcpyHostToDevice, stream_));
     SLUICE_CUDA_TRY(complaint, cudaEventRecord(done_[piece], stream_));
   }
   return wait(complaint);
