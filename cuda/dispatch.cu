@@ -61,7 +61,10 @@ Launched launch_command(const Header &command, const Launch &launch) {
     case Opcode::layer_norm:
       return {"layer_norm", run_layer_norm(as<LayerNormCommand>(command), launch)};
     case Opcode::attention:
-      return {"attention", run_attention(as<AttentionCommand>(command), launch)};
+      return as<AttentionCommand>(command).time
+                 ? Launched{"time_attention",
+                            run_time_attention(as<AttentionCommand>(command), launch)}
+                 : Launched{"attention", run_attention(as<AttentionCommand>(command), launch)};
     case Opcode::binary:
       return {"binary", run_binary(as<BinaryCommand>(command), launch)};
     case Opcode::unary:

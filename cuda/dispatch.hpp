@@ -38,7 +38,8 @@ int run_norm_partials(const NormPartialsCommand &, const Launch &);
 int run_norm_fold(const NormFoldCommand &, const Launch &);
 int run_affine(const AffineCommand &, const Launch &);
 int run_layer_norm(const LayerNormCommand &, const Launch &);
-int run_attention(const AttentionCommand &, const Launch &);
+int run_attention(const AttentionCommand &, const Launch &);      // time = 0
+int run_time_attention(const AttentionCommand &, const Launch &); // time = 1
 int run_binary(const BinaryCommand &, const Launch &);
 int run_unary(const UnaryCommand &, const Launch &);
 int run_combine(const CombineCommand &, const Launch &);
