@@ -137,6 +137,9 @@ cudaError_t launch(const char *, void (*kernel)(P...), const LaunchShape &shape,
 
 #endif
 
+/** What launch returned, in words. */
+inline const char *launch_error(int status) { return cudaGetErrorString(cudaError_t(status)); }
+
 /** Sixteen bytes as one vector. */
 struct alignas(16) Words4 {
   uint32_t x, y, z, w;
