@@ -20,7 +20,8 @@
  *   - 8-bit values go through memory as whole 32-bit words: races are watched by two bytes.
  *   - Everything else that is not C++ (PTX) is in ptx.hpp.
  * Launch with `launch("name", kernel, {grid, threads, shared_bytes}, stream, arguments...)`, which
- * returns 0 or an error that launch_error() puts into words. Parameters are copied: plain structs.
+ * returns what the runtime says; in emulation cudaErrorLaunchFailure stands for the fault that
+ * last_fault() tells. Parameters are copied: plain structs.
  */
 #pragma once
 
@@ -122,21 +123,22 @@ struct LaunchShape {
 constexpr uint32_t kStaticSharedLimit = 48 * 1024; // more must be asked for
 
 template <class... P, class... A>
-int launch(const char *, void (*kernel)(P...), const LaunchShape &shape, Stream stream,
-           A... arguments) {
+cudaError_t launch(const char *, void (*kernel)(P...), const LaunchShape &shape, Stream stream,
+                   A... arguments) {
   if (shape.shared_bytes > kStaticSharedLimit) {
     const cudaError_t status =
         cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
                              cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared_bytes));
-    if (status != cudaSuccess) return int(status);
+    if (status != cudaSuccess) return status;
   }
   kernel<<<shape.grid, shape.threads, shape.shared_bytes, stream>>>(P(arguments)...);
-  return int(cudaGetLastError());
+  return cudaGetLastError();
 }
 
-inline const char *launch_error(int status) { return cudaGetErrorString(cudaError_t(status)); }
-
 #endif
+
+/** What launch returned, in words. */
+inline const char *launch_error(int status) { return cudaGetErrorString(cudaError_t(status)); }
 
 /** Sixteen bytes as one vector. */
 struct alignas(16) Words4 {

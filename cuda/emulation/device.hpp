@@ -8,6 +8,7 @@
 
 #include "emulation/machine.hpp"
 #include "emulation/memory.hpp"
+#include "emulation/runtime.hpp"
 
 #define SLUICE_DEVICE inline
 #define SLUICE_HOST_DEVICE inline
@@ -160,7 +161,7 @@ inline int32_t atomic_add(Global<int32_t> g, int64_t i, int32_t value,
 }
 
 /** Emulated streams run what they are given at once, in order. */
-using Stream = void *;
+using Stream = cudaStream_t;
 struct Grid : emulation::Dim3 {
   Grid(uint32_t x_, uint32_t y_ = 1, uint32_t z_ = 1) : emulation::Dim3{x_, y_, z_} {}
 };
@@ -171,22 +172,14 @@ struct LaunchShape {
   uint32_t shared_bytes = 0; ///< dynamic
 };
 
-/** The fault of this OS thread's last launch that failed. */
-inline std::string &last_fault() {
-  static thread_local std::string fault;
-  return fault;
-}
-
 template <class... P, class... A>
-int launch(const char *name, void (*kernel)(P...), const LaunchShape &shape, Stream,
-           A... arguments) {
+cudaError_t launch(const char *name, void (*kernel)(P...), const LaunchShape &shape, Stream,
+                   A... arguments) {
   std::string fault = emulation::run_grid(name, {shape.grid, shape.threads, shape.shared_bytes},
                                           [&] { kernel(P(arguments)...); });
-  if (fault.empty()) return 0;
-  last_fault() = std::move(fault);
-  return 1;
+  if (fault.empty()) return cudaSuccess;
+  emulation::last_fault() = std::move(fault);
+  return cudaErrorLaunchFailure;
 }
-
-inline const char *launch_error(int) { return last_fault().c_str(); }
 
 } // namespace sluice::cuda

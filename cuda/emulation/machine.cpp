@@ -189,6 +189,11 @@ Limits limits() {
 
 Counts &counts() { return the_counts; }
 
+std::string &last_fault() {
+  static thread_local std::string fault;
+  return fault;
+}
+
 const Place &place() {
   static thread_local Place p;
   const Block &b = *running;

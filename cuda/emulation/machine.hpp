@@ -69,6 +69,10 @@ struct Shape {
 /** Runs a kernel over its grid. Returns an empty string, or the fault that ended it. */
 std::string run_grid(const char *kernel, const Shape &shape, const std::function<void()> &body);
 
+/** The fault of this OS thread's last launch that failed: what cudaErrorLaunchFailure stands for.
+ */
+std::string &last_fault();
+
 /** Counts of the last launch of this OS thread that ended well. */
 struct Counts {
   uint64_t shared_requests = 0;   ///< warp-wide loads and stores of matrices and copies

@@ -97,7 +97,7 @@ const char *cudaGetErrorString(cudaError_t code) {
     case cudaErrorInvalidDevice:
       return "invalid device ordinal";
     case cudaErrorLaunchFailure:
-      return "unspecified launch failure";
+      return sluice::emulation::last_fault().c_str();
     case cudaErrorNotSupported:
       return "operation not supported";
   }
