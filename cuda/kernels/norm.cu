@@ -28,8 +28,8 @@ struct PartialArguments {
 
 /**
  * One row of one frame, some blocks of its channels. Each thread follows one channel over every so
- * many pixels, about the first value that it meets, so that large means cost no digits; a warp then
- * merges the channels and threads of a block of statistics.
+ * many pixels, a warp then merges the channels and threads of a block of statistics. All of it
+ * counts from the first value of the block, so that large means cost no digits.
  */
 SLUICE_KERNEL(kPartialThreads, 2)
 partials_kernel(PartialArguments p) {
@@ -40,23 +40,22 @@ partials_kernel(PartialArguments p) {
   const int32_t width = left < most ? left : most;
   const int32_t sharers = int32_t(kPartialThreads) / p.lanes;
   const int32_t thread = int32_t(threadIdx.x), lane = thread % p.lanes, sharer = thread / p.lanes;
+  const int64_t line = p.source.at(frame, row, 0) + first;
   // [sharers][most] of (mean, M2).
   const Shared<float> found = dynamic_shared<float>(0, 2 * sharers * most);
 
   for (int32_t c = lane; c < width; c += p.lanes) {
-    float shift = 0.0f, sum = 0.0f, squares = 0.0f;
+    const float shift = p.source.load(line + c / p.block * p.block);
+    float sum = 0.0f, squares = 0.0f;
     int32_t count = 0;
-    const int64_t from = p.source.at(frame, row, 0) + first + c;
     for (int32_t col = sharer; col < p.cols; col += sharers, ++count) {
-      const float x = p.source.load(from + int64_t(col) * p.source.stride_w);
-      if (count == 0) shift = x;
-      const float d = x - shift;
+      const float d = p.source.load(line + c + int64_t(col) * p.source.stride_w) - shift;
       sum += d;
       squares = fmaf(d, d, squares);
     }
     const float mean = count ? sum / float(count) : 0.0f;
     const int32_t at = 2 * (sharer * most + c);
-    found.store(at, shift + mean);
+    found.store(at, mean);
     found.store(at + 1, fmaxf(squares - sum * mean, 0.0f));
   }
   block_sync();
@@ -69,7 +68,7 @@ partials_kernel(PartialArguments p) {
       const int32_t s = i / p.block, c = b * p.block + i % p.block;
       // Pixels s, s + sharers, ...
       const float n = float((p.cols - s + sharers - 1) / sharers);
-      sum += n * found.load(2 * (s * most + c));
+      sum = fmaf(n, found.load(2 * (s * most + c)), sum);
     }
     const float mean = warp_sum(sum) / (float(p.cols) * float(p.block));
     float squares = 0.0f;
@@ -77,13 +76,13 @@ partials_kernel(PartialArguments p) {
       const int32_t s = i / p.block, c = b * p.block + i % p.block;
       const float n = float((p.cols - s + sharers - 1) / sharers);
       const float d = found.load(2 * (s * most + c)) - mean;
-      squares += found.load(2 * (s * most + c) + 1) + n * d * d;
+      squares += fmaf(n * d, d, found.load(2 * (s * most + c) + 1));
     }
     squares = warp_sum(squares);
     if (in_warp == 0) {
       const int64_t at =
           int64_t(frame) * p.out_f + int64_t(row) * p.out_h + 2 * int64_t(first_block + b);
-      p.out.store(at, mean);
+      p.out.store(at, p.source.load(line + b * p.block) + mean);
       p.out.store(at + 1, squares);
     }
   }

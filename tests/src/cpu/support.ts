@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert'
-import { CommandWriter, dtypeCode, type View } from '../../../lib/planner/commands.js'
+import { absent, CommandWriter, dtypeCode, type View } from '../../../lib/planner/commands.js'
 import { native } from '../../../lib/runtime/native.js'
 import { roundTo } from '../../support/interpreter-math.js'
 import { randomNumbers } from '../../support/random-program.js'
@@ -21,6 +21,11 @@ export interface Layout {
   /** Values; a bit pattern that no kernel writes where there is none. */
   fill?: () => number
 }
+
+/** Where commands run: tests/cuda runs these files again on a GPU's kernels. */
+export const device = process.env.SLUICE_TEST_DEVICE ?? 'cpu'
+/** A device of its own keeps its scratch to itself. */
+const usesScratch = device === 'cpu'
 
 const untouched = 0x7fc0dead
 const capacity = 16 << 20
@@ -102,6 +107,7 @@ export class Memory {
   }
 
   scratch(bytesPerThread: number): View {
+    if (!usesScratch) return absent
     const offset = this.take(bytesPerThread * mostThreads)
     this.scratchBegin = Math.min(this.scratchBegin, offset)
     return { slot: 0, dtype: dtypeCode.f32, offset, strides: [0, 0, 0] }
@@ -112,8 +118,8 @@ export class Memory {
     const writer = new CommandWriter()
     write(writer)
     const bytes = this.end
-    const stream = native().loadStream('cpu', writer.finish(), Float64Array.of(bytes, 0))
-    const arena = native().createBlock('cpu', bytes)
+    const stream = native().loadStream(device, writer.finish(), Float64Array.of(bytes, 0))
+    const arena = native().createBlock(device, bytes)
     try {
       arena.write(0, this.words.subarray(0, bytes / 4))
       await stream.run(arena, null, new Float64Array(0), threads).done
