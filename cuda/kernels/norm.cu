@@ -129,11 +129,13 @@ fold_kernel(FoldArguments p) {
   const double count = double(p.merged) * p.rows * p.cols * width;
   for (int pass = 0; pass < 2; ++pass) {
     double sum = 0;
-    for (int s = 0, begin = 0; s < p.sources; begin += p.source_channels[s], ++s) {
+#pragma unroll
+    for (int s = 0; s < 2; ++s) {
+      const int32_t begin = s == 0 ? 0 : p.source_channels[0];
       // Blocks of this source inside the group's channels.
       const int32_t from = low > begin ? low - begin : 0;
       const int32_t to = high - begin < p.source_channels[s] ? high - begin : p.source_channels[s];
-      if (from >= to) continue;
+      if (s >= p.sources || from >= to) continue;
       const int32_t first = from / p.block[s], blocks = ceil_div(to, p.block[s]) - first;
       const double n = double(p.cols) * p.block[s];
       for (int64_t i = thread; i < int64_t(lines) * blocks; i += kFoldThreads) {
@@ -176,7 +178,12 @@ affine_kernel(AffineArguments p) {
   Piece at;
   if (!find_piece<kWidth>(p.pieces, at)) return;
   const bool second = at.channel >= p.first_channels;
-  const Operand &source = second ? p.source[1] : p.source[0];
+  // Field by field: an array indexed at run time would lie in local memory.
+  const Operand source{second ? p.source[1].data : p.source[0].data,
+                       second ? p.source[1].dtype : p.source[0].dtype,
+                       second ? p.source[1].stride_f : p.source[0].stride_f,
+                       second ? p.source[1].stride_h : p.source[0].stride_h,
+                       second ? p.source[1].stride_w : p.source[0].stride_w};
   const int32_t channel = second ? at.channel - p.first_channels : at.channel;
   float x[kWidth], scale[kWidth], shift[kWidth];
   load(source, source.at(at.frame, at.row, at.col) + channel, x);
