@@ -8,11 +8,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#if defined(__CUDACC__)
+#ifdef SLUICE_CUDA_EMULATION
+#include "emulation/runtime.hpp"
+#else
 #include <cuda.h>
 #include <cuda_runtime.h>
-#else
-#include "emulation/runtime.hpp"
 #endif
 
 #include "core/backend.h"
