@@ -45,7 +45,7 @@ const Command &as(const Header &command) {
 /** A command's name, and what its launch returned. */
 struct Launched {
   const char *name;
-  int code; ///< 0, kNotSupported or an error of launch()
+  cudaError_t code; ///< kNotSupported, or what launch() returned
 };
 
 Launched launch_command(const Header &command, const Launch &launch) {
@@ -90,7 +90,7 @@ Launched launch_command(const Header &command, const Launch &launch) {
 int dispatch(const Header &command, const Launch &launch, const Complaint &complaint) {
   const Claims claims(command, launch);
   const auto [name, code] = launch_command(command, launch);
-  if (code == 0) return SLUICE_OK;
+  if (code == cudaSuccess) return SLUICE_OK;
   if (code != kNotSupported) {
     cudaGetLastError();
     return fail(SLUICE_DEVICE_LOST, complaint.text, complaint.capacity,

@@ -30,23 +30,23 @@ T *address(const View &view, const Launch &launch) {
 }
 
 /** What run_ functions return for a form of the command that no kernel computes. */
-constexpr int kNotSupported = int(cudaErrorNotSupported);
+constexpr cudaError_t kNotSupported = cudaErrorNotSupported;
 
 // One function an opcode, in kernels/. Each returns what launch() returned.
-int run_conv(const ConvCommand &, const Launch &);
-int run_norm_partials(const NormPartialsCommand &, const Launch &);
-int run_norm_fold(const NormFoldCommand &, const Launch &);
-int run_affine(const AffineCommand &, const Launch &);
-int run_layer_norm(const LayerNormCommand &, const Launch &);
-int run_attention(const AttentionCommand &, const Launch &);      // time = 0
-int run_time_attention(const AttentionCommand &, const Launch &); // time = 1
-int run_binary(const BinaryCommand &, const Launch &);
-int run_unary(const UnaryCommand &, const Launch &);
-int run_combine(const CombineCommand &, const Launch &);
-int run_resize(const ResizeCommand &, const Launch &);
-int run_embedding(const EmbeddingCommand &, const Launch &);
-int run_timestep(const TimestepCommand &, const Launch &);
-int run_quantise(const QuantiseCommand &, const Launch &);
-int run_dequantise(const QuantiseCommand &, const Launch &);
+cudaError_t run_conv(const ConvCommand &, const Launch &);
+cudaError_t run_norm_partials(const NormPartialsCommand &, const Launch &);
+cudaError_t run_norm_fold(const NormFoldCommand &, const Launch &);
+cudaError_t run_affine(const AffineCommand &, const Launch &);
+cudaError_t run_layer_norm(const LayerNormCommand &, const Launch &);
+cudaError_t run_attention(const AttentionCommand &, const Launch &);      // time = 0
+cudaError_t run_time_attention(const AttentionCommand &, const Launch &); // time = 1
+cudaError_t run_binary(const BinaryCommand &, const Launch &);
+cudaError_t run_unary(const UnaryCommand &, const Launch &);
+cudaError_t run_combine(const CombineCommand &, const Launch &);
+cudaError_t run_resize(const ResizeCommand &, const Launch &);
+cudaError_t run_embedding(const EmbeddingCommand &, const Launch &);
+cudaError_t run_timestep(const TimestepCommand &, const Launch &);
+cudaError_t run_quantise(const QuantiseCommand &, const Launch &);
+cudaError_t run_dequantise(const QuantiseCommand &, const Launch &);
 
 } // namespace sluice::cuda

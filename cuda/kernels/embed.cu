@@ -1,5 +1,6 @@
-/** @file Rows of a table by their ids, the sinusoidal embedding of one number, eight-bit storage. */
-#include "kernels/operand.hpp"
+/** @file Rows of a table by their ids, the sinusoidal embedding of one number, eight-bit storage.
+ */
+#include "kernels/pieces.hpp"
 
 namespace sluice::cuda {
 namespace {
@@ -50,9 +51,8 @@ timestep_kernel(TimestepArguments p) {
   if (i >= p.half) return;
   const double rate = -log(double(p.max_period)) / (p.half - double(p.shift));
   const double angle = double(p.t.load(0)) * exp(rate * i);
-  const float sine[1] = {float(sin(angle))}, cosine[1] = {float(cos(angle))};
-  store(p.out, i + (p.flip ? p.half : 0), sine);
-  store(p.out, i + (p.flip ? 0 : p.half), cosine);
+  p.out.store(i + (p.flip ? p.half : 0), float(sin(angle)));
+  p.out.store(i + (p.flip ? 0 : p.half), float(cos(angle)));
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -67,13 +67,17 @@ struct QuantiseArguments {
   Pieces pieces; ///< one a block of kQuantBlock channels
   int32_t channels;
   Operand plain;
-  Global<int32_t> stored;
+  Global<float> scales;  ///< of each pixel
+  Global<int32_t> words; ///< the same memory
   int32_t stored_f, stored_h, stored_w;
 
   SLUICE_DEVICE int64_t pixel(const Piece &at) const {
     return int64_t(at.frame) * stored_f + int64_t(at.row) * stored_h + int64_t(at.col) * stored_w;
   }
-  SLUICE_DEVICE int32_t scales() const { return ceil_div(channels, kQuantBlock); }
+  /** Word of a pixel in which a channel is. */
+  SLUICE_DEVICE int32_t word_of(int32_t channel) const {
+    return ceil_div(channels, kQuantBlock) + channel / kPerWord;
+  }
 };
 
 SLUICE_KERNEL(kPieceThreads, 4)
@@ -83,23 +87,22 @@ quantise_kernel(QuantiseArguments p) {
   const int32_t first = at.channel * kQuantBlock;
   const int32_t count = p.channels - first < kQuantBlock ? p.channels - first : kQuantBlock;
   const int64_t from = p.plain.at(at.frame, at.row, at.col) + first, to = p.pixel(at);
-  float largest = 0.0f, x[1];
+  float largest = 0.0f;
   for (int32_t i = 0; i < count; ++i) {
-    load(p.plain, from + i, x);
-    largest = fmaxf(largest, fabsf(x[0]));
+    largest = fmaxf(largest, fabsf(p.plain.load(from + i)));
   }
   const bool empty = largest < kLeastStored;
   const float inverse = empty ? 0.0f : kLevels / largest;
-  p.stored.store(to + at.channel, int32_t(bits_of_float(empty ? 0.0f : largest / kLevels)));
+  p.scales.store(to + at.channel, empty ? 0.0f : largest / kLevels);
   for (int32_t i = 0; i < count; i += kPerWord) {
     uint32_t word = 0;
     for (int32_t k = 0; k < kPerWord && i + k < count; ++k) {
-      load(p.plain, from + i + k, x);
+      const float x = p.plain.load(from + i + k);
       // What is not a number becomes a bound: a conversion of it would be undefined.
-      const float level = fmaxf(fminf(rintf(x[0] * inverse), kLevels), -kLevels);
+      const float level = fmaxf(fminf(rintf(x * inverse), kLevels), -kLevels);
       word |= (uint32_t(int32_t(level)) & 0xff) << (8 * k);
     }
-    p.stored.store(to + p.scales() + (first + i) / kPerWord, int32_t(word));
+    p.words.store(to + p.word_of(first + i), int32_t(word));
   }
 }
 
@@ -110,22 +113,22 @@ dequantise_kernel(QuantiseArguments p) {
   const int32_t first = at.channel * kQuantBlock;
   const int32_t count = p.channels - first < kQuantBlock ? p.channels - first : kQuantBlock;
   const int64_t to = p.plain.at(at.frame, at.row, at.col) + first, from = p.pixel(at);
-  const float scale = float_of_bits(uint32_t(p.stored.load(from + at.channel)));
+  const float scale = p.scales.load(from + at.channel);
   for (int32_t i = 0; i < count; i += kPerWord) {
-    const uint32_t word = uint32_t(p.stored.load(from + p.scales() + (first + i) / kPerWord));
+    const uint32_t word = uint32_t(p.words.load(from + p.word_of(first + i)));
     for (int32_t k = 0; k < kPerWord && i + k < count; ++k) {
-      const float x[1] = {float(int32_t(int8_t(word >> (8 * k)))) * scale};
-      store(p.plain, to + i + k, x);
+      p.plain.store(to + i + k, float(int32_t(int8_t(word >> (8 * k)))) * scale);
     }
   }
 }
 
-int launch_quantise(const QuantiseCommand &c, const Launch &launch_on, bool narrows) {
+cudaError_t launch_quantise(const QuantiseCommand &c, const Launch &launch_on, bool narrows) {
   const View &stored = narrows ? c.out : c.source;
   const QuantiseArguments p{
       pieces_of(c.frames, c.rows, c.cols, ceil_div(c.channels, kQuantBlock), 1),
       c.channels,
       operand(narrows ? c.source : c.out, launch_on),
+      {address<float>(stored, launch_on)},
       {address<int32_t>(stored, launch_on)},
       stored.stride_f,
       stored.stride_h,
@@ -137,7 +140,7 @@ int launch_quantise(const QuantiseCommand &c, const Launch &launch_on, bool narr
 
 } // namespace
 
-int run_embedding(const EmbeddingCommand &c, const Launch &launch_on) {
+cudaError_t run_embedding(const EmbeddingCommand &c, const Launch &launch_on) {
   EmbeddingArguments p{{},
                        c.table_rows,
                        c.token0,
@@ -154,19 +157,22 @@ int run_embedding(const EmbeddingCommand &c, const Launch &launch_on) {
                 launch_on.stream, p);
 }
 
-int run_timestep(const TimestepCommand &c, const Launch &launch_on) {
-  const TimestepArguments p{
-      c.dim / 2, c.flip, c.shift, c.max_period, {address<const float>(c.t, launch_on)},
-      operand(c.out, launch_on)};
+cudaError_t run_timestep(const TimestepCommand &c, const Launch &launch_on) {
+  const TimestepArguments p{c.dim / 2,
+                            c.flip,
+                            c.shift,
+                            c.max_period,
+                            {address<const float>(c.t, launch_on)},
+                            operand(c.out, launch_on)};
   const uint32_t blocks = uint32_t(p.half + int32_t(kTimestepThreads) - 1) / kTimestepThreads;
   return launch("timestep", timestep_kernel, {blocks, kTimestepThreads}, launch_on.stream, p);
 }
 
-int run_quantise(const QuantiseCommand &c, const Launch &launch_on) {
+cudaError_t run_quantise(const QuantiseCommand &c, const Launch &launch_on) {
   return launch_quantise(c, launch_on, true);
 }
 
-int run_dequantise(const QuantiseCommand &c, const Launch &launch_on) {
+cudaError_t run_dequantise(const QuantiseCommand &c, const Launch &launch_on) {
   return launch_quantise(c, launch_on, false);
 }
 

@@ -3,8 +3,10 @@
 
 namespace sluice::cuda {
 
-__attribute__((weak)) int run_conv(const ConvCommand &, const Launch &) { return kNotSupported; }
-__attribute__((weak)) int run_attention(const AttentionCommand &, const Launch &) {
+__attribute__((weak)) cudaError_t run_conv(const ConvCommand &, const Launch &) {
+  return kNotSupported;
+}
+__attribute__((weak)) cudaError_t run_attention(const AttentionCommand &, const Launch &) {
   return kNotSupported;
 }
 

@@ -3,19 +3,11 @@
  * Group norm in three steps (partial statistics, merge, apply) and layer norm. No order of a sum
  * depends on the frames, rows or pixels that a command covers.
  */
-#include "kernels/operand.hpp"
+#include "kernels/pieces.hpp"
+#include "kernels/reduce.hpp"
 
 namespace sluice::cuda {
 namespace {
-
-constexpr int32_t kWarp = 32;
-
-/** Sum over the warp, the same in every lane. */
-SLUICE_DEVICE float warp_sum(float x) {
-#pragma unroll
-  for (int32_t mask = kWarp / 2; mask > 0; mask /= 2) x += shuffle_xor(x, mask);
-  return x;
-}
 
 // --- Partial statistics -------------------------------------------------------------------------
 
@@ -52,20 +44,19 @@ partials_kernel(PartialArguments p) {
   const Shared<float> found = dynamic_shared<float>(0, 2 * sharers * most);
 
   for (int32_t c = lane; c < width; c += p.lanes) {
-    float shift[1] = {0.0f}, sum = 0.0f, squares = 0.0f;
+    float shift = 0.0f, sum = 0.0f, squares = 0.0f;
     int32_t count = 0;
     const int64_t from = p.source.at(frame, row, 0) + first + c;
     for (int32_t col = sharer; col < p.cols; col += sharers, ++count) {
-      float x[1];
-      load(p.source, from + int64_t(col) * p.source.stride_w, x);
-      if (count == 0) shift[0] = x[0];
-      const float d = x[0] - shift[0];
+      const float x = p.source.load(from + int64_t(col) * p.source.stride_w);
+      if (count == 0) shift = x;
+      const float d = x - shift;
       sum += d;
       squares = fmaf(d, d, squares);
     }
     const float mean = count ? sum / float(count) : 0.0f;
     const int32_t at = 2 * (sharer * most + c);
-    found.store(at, shift[0] + mean);
+    found.store(at, shift + mean);
     found.store(at + 1, fmaxf(squares - sum * mean, 0.0f));
   }
   block_sync();
@@ -151,8 +142,8 @@ fold_kernel(FoldArguments p) {
         const int64_t at = int64_t(frame + line / p.rows) * p.partials_f[s] +
                            int64_t(line % p.rows) * p.partials_h[s] + 2 * int64_t(b);
         const double part = p.partials[s].load(at);
-        sum += pass == 0 ? n * part
-                         : p.partials[s].load(at + 1) + n * (part - mean) * (part - mean);
+        sum +=
+            pass == 0 ? n * part : p.partials[s].load(at + 1) + n * (part - mean) * (part - mean);
       }
     }
     const double total = block_sum(sum, sums);
@@ -256,7 +247,7 @@ constexpr uint32_t kMostY = 65535; // of a grid
 
 } // namespace
 
-int run_norm_partials(const NormPartialsCommand &c, const Launch &launch_on) {
+cudaError_t run_norm_partials(const NormPartialsCommand &c, const Launch &launch_on) {
   PartialArguments p{c.rows,
                      c.cols,
                      c.channels,
@@ -274,14 +265,13 @@ int run_norm_partials(const NormPartialsCommand &c, const Launch &launch_on) {
                           uint32_t(p.tile_blocks * c.block) * sizeof(float);
   const uint64_t lines = uint64_t(c.frames) * uint64_t(c.rows);
   if (shared > kMostPartialShared || lines > kMostY) return kNotSupported;
-  return launch("norm_partials", partials_kernel,
-                {{uint32_t(ceil_div(blocks, p.tile_blocks)), uint32_t(lines)},
-                 kPartialThreads,
-                 shared},
-                launch_on.stream, p);
+  return launch(
+      "norm_partials", partials_kernel,
+      {{uint32_t(ceil_div(blocks, p.tile_blocks)), uint32_t(lines)}, kPartialThreads, shared},
+      launch_on.stream, p);
 }
 
-int run_norm_fold(const NormFoldCommand &c, const Launch &launch_on) {
+cudaError_t run_norm_fold(const NormFoldCommand &c, const Launch &launch_on) {
   FoldArguments p{};
   p.merged = c.frames_out == c.frames ? 1 : c.frames;
   p.rows = c.rows, p.cols = c.cols, p.sources = c.sources, p.groups = c.groups, p.eps = c.eps;
@@ -302,7 +292,7 @@ int run_norm_fold(const NormFoldCommand &c, const Launch &launch_on) {
                 {{uint32_t(c.groups), uint32_t(c.frames_out)}, kFoldThreads}, launch_on.stream, p);
 }
 
-int run_affine(const AffineCommand &c, const Launch &launch_on) {
+cudaError_t run_affine(const AffineCommand &c, const Launch &launch_on) {
   const int32_t channels = int32_t(source_channels(c));
   AffineArguments p{{},
                     c.source_channels[0],
@@ -320,7 +310,7 @@ int run_affine(const AffineCommand &c, const Launch &launch_on) {
                 launch_on.stream, p);
 }
 
-int run_layer_norm(const LayerNormCommand &c, const Launch &launch_on) {
+cudaError_t run_layer_norm(const LayerNormCommand &c, const Launch &launch_on) {
   const LayerNormArguments p{c.rows,
                              c.cols,
                              c.channels,

@@ -3,7 +3,7 @@
  * Each element from the elements at its place: binary, unary, combine; and nearest resize, which
  * takes them from another. One thread a piece, in storage of any type, in float32 between.
  */
-#include "kernels/operand.hpp"
+#include "kernels/pieces.hpp"
 
 namespace sluice::cuda {
 namespace {
@@ -27,10 +27,9 @@ binary_kernel(BinaryArguments p) {
   if (p.b_channel_stride) {
     load(p.b, b_at + at.channel, b);
   } else {
-    float same[1];
-    load(p.b, b_at, same);
+    const float same = p.b.load(b_at);
 #pragma unroll
-    for (int i = 0; i < kWidth; ++i) b[i] = same[0];
+    for (int i = 0; i < kWidth; ++i) b[i] = same;
   }
   const float t = p.op == BinaryOp::lerp ? p.t.load(0) : 0.0f;
 #pragma unroll
@@ -82,7 +81,7 @@ SLUICE_KERNEL(kPieceThreads, 4)
 combine_kernel(CombineArguments p) {
   Piece at;
   if (!find_piece<kWidth>(p.pieces, at)) return;
-  float sum[kWidth], x[kWidth];
+  float sum[kWidth] = {}, x[kWidth];
 #pragma unroll
   for (int s = 0; s < 4; ++s) {
     if (s == p.count) break;
@@ -115,7 +114,7 @@ resize_kernel(ResizeArguments p) {
 
 } // namespace
 
-int run_binary(const BinaryCommand &c, const Launch &launch_on) {
+cudaError_t run_binary(const BinaryCommand &c, const Launch &launch_on) {
   BinaryArguments p{{},
                     operand(c.a, launch_on),
                     operand(c.b, launch_on),
@@ -131,7 +130,7 @@ int run_binary(const BinaryCommand &c, const Launch &launch_on) {
                 launch_on.stream, p);
 }
 
-int run_unary(const UnaryCommand &c, const Launch &launch_on) {
+cudaError_t run_unary(const UnaryCommand &c, const Launch &launch_on) {
   UnaryArguments p{{}, operand(c.source, launch_on), operand(c.out, launch_on), c.act};
   const bool wide = is_wide(p.source, c.channels) && is_wide(p.out, c.channels);
   p.pieces = pieces_of(c.frames, c.rows, c.cols, c.channels, wide ? 8 : 1);
@@ -140,9 +139,12 @@ int run_unary(const UnaryCommand &c, const Launch &launch_on) {
                 launch_on.stream, p);
 }
 
-int run_combine(const CombineCommand &c, const Launch &launch_on) {
-  CombineArguments p{
-      {}, c.count, {address<const float>(c.coefficients, launch_on)}, {}, operand(c.out, launch_on)};
+cudaError_t run_combine(const CombineCommand &c, const Launch &launch_on) {
+  CombineArguments p{{},
+                     c.count,
+                     {address<const float>(c.coefficients, launch_on)},
+                     {},
+                     operand(c.out, launch_on)};
   bool wide = is_wide(p.out, c.channels);
   for (int i = 0; i < c.count; ++i) {
     p.source[i] = operand(c.source[i], launch_on);
@@ -154,10 +156,18 @@ int run_combine(const CombineCommand &c, const Launch &launch_on) {
                 launch_on.stream, p);
 }
 
-int run_resize(const ResizeCommand &c, const Launch &launch_on) {
-  ResizeArguments p{{},         c.in_rows,  c.in_cols,  c.out_rows,
-                    c.out_cols, c.out_row0, c.out_col0, c.src_row0,
-                    c.src_col0, operand(c.source, launch_on), operand(c.out, launch_on)};
+cudaError_t run_resize(const ResizeCommand &c, const Launch &launch_on) {
+  ResizeArguments p{{},
+                    c.in_rows,
+                    c.in_cols,
+                    c.out_rows,
+                    c.out_cols,
+                    c.out_row0,
+                    c.out_col0,
+                    c.src_row0,
+                    c.src_col0,
+                    operand(c.source, launch_on),
+                    operand(c.out, launch_on)};
   const bool wide = is_wide(p.source, c.channels) && is_wide(p.out, c.channels);
   p.pieces = pieces_of(c.frames, c.rows, c.cols, c.channels, wide ? 8 : 1);
   if (p.pieces.count == 0) return kNotSupported;

@@ -5,7 +5,8 @@
  * queries. Keys and values pass through shared memory, kKeys at a time from fixed places, so that a
  * query's result does not depend on the others.
  */
-#include "kernels/operand.hpp"
+#include "kernels/pieces.hpp"
+#include "kernels/reduce.hpp"
 
 namespace sluice::cuda {
 
@@ -17,7 +18,6 @@ struct TimeArguments {
 
 namespace {
 
-constexpr int32_t kWarp = 32;
 constexpr uint32_t kTimeThreads = 128;
 constexpr int32_t kTimeWarps = int32_t(kTimeThreads) / kWarp;
 constexpr int32_t kKeys = 32;
@@ -27,26 +27,14 @@ constexpr int32_t kPerLane = 8;
 /** Floats between keys in shared memory: odd, so that a warp's keys lie in different banks. */
 SLUICE_HOST_DEVICE int32_t key_stride(int32_t head_dim) { return head_dim | 1; }
 
-SLUICE_DEVICE float warp_max(float x) {
-#pragma unroll
-  for (int32_t mask = kWarp / 2; mask > 0; mask /= 2) x = fmaxf(x, shuffle_xor(x, mask));
-  return x;
-}
-SLUICE_DEVICE float warp_sum(float x) {
-#pragma unroll
-  for (int32_t mask = kWarp / 2; mask > 0; mask /= 2) x += shuffle_xor(x, mask);
-  return x;
-}
-
 /** Keys [first, first + count) of this pixel and head, float32, [key][key_stride]. */
 SLUICE_DEVICE void load_keys(const TimeArguments &p, const Operand &from, int64_t channel,
                              int32_t row, int32_t col, int32_t first, int32_t count,
                              Shared<float> to) {
   for (int32_t i = int32_t(threadIdx.x); i < count * p.head_dim; i += int32_t(kTimeThreads)) {
     const int32_t key = i / p.head_dim, c = i % p.head_dim;
-    float x[1];
-    load(from, from.at(first + key, row, col) + channel + c, x);
-    to.store(key * key_stride(p.head_dim) + c, x[0]);
+    to.store(key * key_stride(p.head_dim) + c,
+             from.load(from.at(first + key, row, col) + channel + c));
   }
 }
 
@@ -69,9 +57,7 @@ time_attention_kernel(TimeArguments p) {
     const bool active = q < p.frames; // a whole warp; all of them meet at the barriers
     if (active) {
       for (int32_t c = lane; c < p.head_dim; c += kWarp) {
-        float x[1];
-        load(p.q, p.q.at(q, row, col) + channel + c, x);
-        query.store(c, x[0] * p.scale);
+        query.store(c, p.q.load(p.q.at(q, row, col) + channel + c) * p.scale);
       }
     }
     warp_sync();
@@ -96,8 +82,8 @@ time_attention_kernel(TimeArguments p) {
       }
       const float higher = fmaxf(peak, warp_max(score));
       if (higher == -INFINITY) continue; // every key so far is hidden; the same in all lanes
-      const float share = seen ? fast_exp(score - higher) : 0.0f;
-      const float fade = fast_exp(peak - higher);
+      const float share = seen ? expf(score - higher) : 0.0f;
+      const float fade = expf(peak - higher);
       peak = higher;
       weight = weight * fade + warp_sum(share);
 #pragma unroll
@@ -116,15 +102,14 @@ time_attention_kernel(TimeArguments p) {
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) {
       const int32_t c = lane + i * kWarp;
-      const float x[1] = {sums[i] / weight};
-      if (c < p.head_dim) store(p.out, p.out.at(q, row, col) + channel + c, x);
+      if (c < p.head_dim) p.out.store(p.out.at(q, row, col) + channel + c, sums[i] / weight);
     }
   }
 }
 
 } // namespace
 
-int run_time_attention(const AttentionCommand &c, const Launch &launch_on) {
+cudaError_t run_time_attention(const AttentionCommand &c, const Launch &launch_on) {
   const TimeArguments p{c.frames,
                         c.cols,
                         c.heads,
@@ -137,8 +122,8 @@ int run_time_attention(const AttentionCommand &c, const Launch &launch_on) {
                         operand(c.k, launch_on),
                         operand(c.v, launch_on),
                         operand(c.out, launch_on)};
-  const uint32_t shared = 4 * (2 * uint32_t(kKeys * key_stride(c.head_dim)) +
-                               uint32_t(kTimeWarps * c.head_dim));
+  const uint32_t shared =
+      4 * (2 * uint32_t(kKeys * key_stride(c.head_dim)) + uint32_t(kTimeWarps * c.head_dim));
   if (c.head_dim > kPerLane * kWarp || c.heads > 65535 ||
       shared > uint32_t(launch_on.device.shared_bytes))
     return kNotSupported;
