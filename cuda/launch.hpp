@@ -147,6 +147,9 @@ struct alignas(16) Words4 {
 struct alignas(8) Words2 {
   uint32_t x, y;
 };
+struct alignas(8) Floats2 {
+  float x, y;
+};
 struct alignas(16) Floats4 {
   float x, y, z, w;
 };
