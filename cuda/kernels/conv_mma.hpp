@@ -176,16 +176,14 @@ SLUICE_DEVICE void fetch_weights(const ConvProblem &p, Shared<typename Tile::T> 
     const int32_t panel = i / (2 * kBlockDepth), k = i / 2 % kBlockDepth, half = i % 2;
     const bool inside = first_panel + panel < p.panels && k0 + k < p.depth;
     const int32_t to = weight_place(panel, k, half);
-    const int64_t from =
-        (int64_t(first_panel + panel) * p.depth + k0 + k) * kPanel + half * kChunk;
+    const int64_t from = (int64_t(first_panel + panel) * p.depth + k0 + k) * kPanel + half * kChunk;
     if (!converts) {
       ptx::copy_16(stage, to, weight, from, inside);
     } else {
       float x[8] = {};
       if (inside) load<8>(p.weight, from, x);
-      stage.template store_as<Words4>(
-          to, {ptx::pack2<T>(x[0], x[1]), ptx::pack2<T>(x[2], x[3]), ptx::pack2<T>(x[4], x[5]),
-               ptx::pack2<T>(x[6], x[7])});
+      stage.template store_as<Words4>(to, {ptx::pack2<T>(x[0], x[1]), ptx::pack2<T>(x[2], x[3]),
+                                           ptx::pack2<T>(x[4], x[5]), ptx::pack2<T>(x[6], x[7])});
     }
   }
 }
@@ -217,8 +215,8 @@ conv_mma(const ConvProblem p, int32_t tiles_down, int32_t tiles_across, bool con
   const auto fetch = [&](int32_t block) {
     const Shared<T> stage = stage_of(block);
     cursor.fetch(p, stage);
-    fetch_weights<Tile>(p, stage + Tile::kInputElements, first_column / kPanel,
-                        block * kBlockDepth, converts);
+    fetch_weights<Tile>(p, stage + Tile::kInputElements, first_column / kPanel, block * kBlockDepth,
+                        converts);
   };
   const auto deliver = [&](int32_t block) {
     cursor.deliver(p, stage_of(block));
@@ -254,8 +252,7 @@ conv_mma(const ConvProblem p, int32_t tiles_down, int32_t tiles_across, bool con
       for (int j = 0; j < kN; j += 2) {
         uint32_t both[4];
         ptx::load_matrices_transposed(
-            both, weights,
-            weight_place(warp_column / kPanel + j / 2, kk + lane % 16, lane / 16));
+            both, weights, weight_place(warp_column / kPanel + j / 2, kk + lane % 16, lane / 16));
         b[j][0] = both[0], b[j][1] = both[1], b[j + 1][0] = both[2], b[j + 1][1] = both[3];
       }
       ptx::mma_tile<T>(sums, a, b);

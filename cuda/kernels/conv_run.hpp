@@ -20,8 +20,7 @@ cudaError_t launch_conv(const ConvProblem &p, const Launch &launch) {
 /** The tile changes no bit: it follows what there is to compute and what the device has. */
 template <class T, Fill kFill>
 cudaError_t choose_tile(const ConvProblem &p, const Launch &launch) {
-  if (p.panels * kPanel <= 32)
-    return launch_conv<ConvTile<T, 128, 32, 32, kFill>>(p, launch);
+  if (p.panels * kPanel <= 32) return launch_conv<ConvTile<T, 128, 32, 32, kFill>>(p, launch);
   if constexpr (kFill != Fill::elementwise) {
     const int64_t large =
         int64_t(ceil_div(p.pixels, 128)) * int64_t(ceil_div(p.panels * kPanel, 128));
