@@ -62,7 +62,7 @@ function smallest(program: Program, seed: number, dtype: 'f32' | 'f16'): number 
 }
 
 test('random programs agree with the reference, sliced to the same bits', async () => {
-  for (let seed = 0; seed < 16; seed++) await agrees(randomProgram(seed), seed)
+  for (let seed = 0; seed < 8; seed++) await agrees(randomProgram(seed), seed)
 })
 
 test('the end of a decoder, in bands of rows', async () => {
