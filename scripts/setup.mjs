@@ -1,7 +1,8 @@
 // Brings a checkout to where it can run, doing only what is out of date: packages, TypeScript, native
-// addon. Needs nothing but Node, so `npm run demo` and `npm test` work on a fresh clone.
-//   node scripts/setup.mjs [--no-native]
-import { spawn } from 'node:child_process'
+// addon and, for the tests, the emulated CUDA plug-in. Needs nothing but Node, so `npm run demo` and
+// `npm test` work on a fresh clone.
+//   node scripts/setup.mjs [--no-native | --emulation]
+import { spawn, spawnSync } from 'node:child_process'
 import {
   existsSync,
   mkdirSync,
@@ -13,11 +14,13 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { createRequire } from 'node:module'
+import { availableParallelism } from 'node:os'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const NATIVE_SOURCES = ['CMakeLists.txt', 'scripts/build.cmake', 'src', 'cuda']
+const NATIVE_SOURCES = ['CMakeLists.txt', 'scripts/build.cmake', 'src']
+const EMULATION_SOURCES = ['cuda', 'src/core']
 const SCRIPT_SOURCES = ['tsconfig.json', 'package-lock.json', 'lib', 'tests', 'bench']
 
 class SetupError extends Error {}
@@ -119,15 +122,36 @@ async function buildNative() {
   finish(stamp, started)
 }
 
-export async function setup({ native = true } = {}) {
+/** The CUDA plug-in's sources as C++, for a GPU of host memory: the compiler that builds the addon is enough. */
+async function buildEmulation() {
+  const stamp = 'build/emulation/.built'
+  const library = join(ROOT, 'build/emulation/sluice_cuda_emulated.so')
+  if (existsSync(library) && isFresh(ROOT, stamp, EMULATION_SOURCES)) return
+  say('building the emulated CUDA plug-in (a minute the first time)')
+  const started = new Date()
+  const tree = 'build/emulation/cmake'
+  const fresh = !existsSync(join(ROOT, tree, 'CMakeCache.txt'))
+  const ninja = fresh && spawnSync('ninja', ['--version']).status === 0 ? ['-G', 'Ninja'] : []
+  const options = ['-DCMAKE_BUILD_TYPE=Release', '-DSLUICE_CUDA_EMULATION=ON']
+  const what = 'building the emulated CUDA plug-in'
+  await quietly(what, 'cmake', ['-S', 'cuda', '-B', tree, ...ninja, ...options])
+  await quietly(what, 'cmake', ['--build', tree, '--parallel', `${availableParallelism()}`])
+  finish(stamp, started)
+}
+
+export async function setup({ native = true, emulation = false } = {}) {
   await installPackages()
   await buildTypeScript()
   if (native) await buildNative()
+  if (emulation) await buildEmulation()
 }
 
 if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   try {
-    await setup({ native: !process.argv.includes('--no-native') })
+    await setup({
+      native: !process.argv.includes('--no-native'),
+      emulation: process.argv.includes('--emulation'),
+    })
   } catch (error) {
     if (!(error instanceof SetupError)) throw error
     console.error(error.message)

@@ -18,7 +18,7 @@ export interface ShapeOptions {
   karras?: boolean
   /**
    * How activations are stored between operators: `f32`, or `f16` and `bf16` as on a GPU. The CPU runs `f32` alone, and plans all.
-   * Default: `f32`.
+   * Default: `f32` on the CPU, `f16` on a GPU.
    */
   dtype?: 'f32' | 'f16' | 'bf16'
   /**

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { DeviceError, OptionError } from '../errors.js'
+import { OptionError } from '../errors.js'
 import type { Checkpoint } from '../io/checkpoint.js'
 import { readJson } from '../io/weight-index.js'
 import { type Frontier, frontierOf } from '../planner/frontier.js'
@@ -14,7 +14,12 @@ import type { DType } from '../program/tensor.js'
 import { formatRehash, type RehashWish } from '../rehash/options.js'
 import { fixedOptions, type RehashRun } from '../rehash/resolve.js'
 import { costModel } from '../runtime/calibration.js'
-import { checkMemory, resolveDevice } from '../runtime/device.js'
+import {
+  checkActivations,
+  checkMemory,
+  defaultActivations,
+  resolveDevice,
+} from '../runtime/device.js'
 import { checkWeights } from '../runtime/weights.js'
 import type { Scheduler } from '../schedulers/index.js'
 import { parseBytes } from '../units.js'
@@ -200,7 +205,7 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
     checkNames(options, [...this.shapeNames, ...this.inputNames, ...runNames])
     const prepared = this.prepare(options)
     const { plan, device } = prepared
-    checkActivations(device, plan)
+    for (const { activations } of plan.stages) checkActivations(device, activations)
     checkMemory(device, plan.peakBytes)
     const weights = checkpointWeights(this.checkpoint)
     // The decoder's weights too: what is missing there must not show after hours of sampling.
@@ -304,7 +309,7 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
       weightDtype,
       slices: options.slices,
       ...(options.recompute !== undefined && { recompute: options.recompute }),
-      activations: shape.dtype,
+      activations: shape.dtype ?? defaultActivations(target),
       cost: costModel(target),
     }
     return { ...this.stagesFor(shape), shape, device, stageOptions }
@@ -314,15 +319,6 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
     const budget = options.budget ?? this.options.budget
     return budget === undefined ? undefined : parseBytes(budget)
   }
-}
-
-/** @throws DeviceError for a plan whose activations the device's kernels do not read */
-function checkActivations(device: string, plan: PipelinePlan): void {
-  const narrow = plan.stages.find(({ activations }) => activations !== 'f32')
-  if (device !== 'cpu' || !narrow) return
-  throw new DeviceError(
-    `dtype: expected f32, the only one that cpu computes with, got ${narrow.activations}; leave it out, or plan alone`,
-  )
 }
 
 /** What the authors of a checkpoint recommend, from `sluice.json` beside model_index.json. */

@@ -7,6 +7,9 @@
 export const commandVersion = 2
 
 export const dtypeCode = { f32: 0, f16: 1, bf16: 2, i32: 3 } as const
+/** Bytes of an element of a dtype code. */
+export const codeBytes = (code: number): number =>
+  code === dtypeCode.f16 || code === dtypeCode.bf16 ? 2 : 4
 export const actCode = {
   none: 0,
   silu: 1,

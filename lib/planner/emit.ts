@@ -9,6 +9,7 @@ import {
   actCode,
   binaryCode,
   type CommandWriter,
+  codeBytes,
   type Extents,
   type View,
 } from './commands.js'
@@ -246,9 +247,9 @@ export function emit(writer: CommandWriter, slice: SlicedOp): void {
   emitters[slice.node.op]!(writer, slice)
 }
 
-/** The view some float32 elements further on. */
+/** The view some elements further on. */
 function moved(view: View, elements: number): View {
-  return { ...view, offset: view.offset + 4 * elements }
+  return { ...view, offset: view.offset + codeBytes(view.dtype) * elements }
 }
 
 function broadcastStrides(

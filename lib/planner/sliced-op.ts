@@ -104,6 +104,7 @@ export class SlicedOp {
       this.wanted,
       this.places.plan.target,
     )
+    if (bytesPerThread === 0) return { tile, scratch: absent, scratchBytes: 0 }
     return {
       tile,
       scratch: {

@@ -1,5 +1,6 @@
 import { DeviceError, MemoryError, OptionError } from '../errors.js'
 import type { Target } from '../program/op.js'
+import type { DType } from '../program/tensor.js'
 import { formatBytes } from '../units.js'
 import type { NativeDevice } from './addon-types.js'
 import { native } from './native.js'
@@ -34,6 +35,19 @@ export function resolveDevice(name = 'auto', threads?: number): { device: string
   if (!Number.isInteger(count) || count < 1 || count > 256)
     throw new OptionError(`threads: expected 1 to 256, got ${threads}`)
   return { device: device.id, target: { backend: device.id.split(':')[0]!, threads: count } }
+}
+
+/** How a backend stores activations where nobody says: its kernels' own precision. */
+export function defaultActivations(target: Target): DType {
+  return target.backend === 'cpu' ? 'f32' : 'f16'
+}
+
+/** @throws DeviceError for activations that the device's kernels do not read */
+export function checkActivations(device: string, activations: DType): void {
+  if (device !== 'cpu' || activations === 'f32') return
+  throw new DeviceError(
+    `dtype: expected f32, the only one that cpu computes with, got ${activations}; leave it out, or plan alone`,
+  )
 }
 
 /** @throws MemoryError for a peak that the whole device could not hold, before any work is spent on it. */

@@ -4,7 +4,7 @@ import type { Program } from '../program/graph.js'
 import { elementCount } from '../program/tensor.js'
 import { parseBytes } from '../units.js'
 import { costModel } from './calibration.js'
-import { resolveDevice } from './device.js'
+import { checkActivations, defaultActivations, resolveDevice } from './device.js'
 import { type MeasuredPeak, Stage } from './stage.js'
 import { dtypeOf, type WeightSource, weightsFromValues } from './weights.js'
 
@@ -16,6 +16,8 @@ export interface CompileOptions {
   threads?: number
   /** Weights by key: values, or a source such as a checkpoint. */
   weights?: Readonly<Record<string, Float32Array>> | WeightSource
+  /** How activations are stored between operators; the CPU runs `f32` alone. Default: `f32` on the CPU, `f16` on a GPU. */
+  dtype?: 'f32' | 'f16' | 'bf16'
   /** Slices of every group, instead of what the budget asks. */
   slices?: number
   /** Most operations that may be spent on making tensors again, as a share of the program's: 0 to 1. Default: 0.02. */
@@ -140,6 +142,7 @@ export function programPlanner(
       target,
       weightDtype: key => dtypeOf(source, key),
       slices: options.slices,
+      activations: options.dtype ?? defaultActivations(target),
       ...(options.recompute !== undefined && { recompute: options.recompute }),
       cost: costModel(target),
     },
@@ -165,6 +168,7 @@ export async function openProgram(
   options: Omit<CompileOptions, 'budget'>,
 ): Promise<Executable> {
   const { device } = resolveDevice(options.device, options.threads)
+  checkActivations(device, plan.activations)
   const stage = await Stage.open(plan, {
     device,
     weights: sourceOf(options),

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define SLUICE_BACKEND_VERSION 2
+#define SLUICE_BACKEND_VERSION 3
 
 enum sluice_status {
   SLUICE_OK = 0,
@@ -46,9 +46,11 @@ typedef struct sluice_range {
 } sluice_range;
 
 typedef struct sluice_backend {
-  int32_t version;         /* SLUICE_BACKEND_VERSION */
-  int32_t command_version; /* kCommandVersion of the commands it executes */
-  const char *name;        /* "cpu", "cuda" */
+  int32_t version;            /* SLUICE_BACKEND_VERSION */
+  int32_t command_version;    /* kCommandVersion of the commands it executes */
+  const char *name;           /* "cpu", "cuda" */
+  int32_t narrow_activations; /* 1: activations may be f16 and bf16, 0: f32 alone */
+  int32_t uses_scratch;       /* 1: commands carry scratch for each thread, 0: they carry none */
 
   int32_t (*device_count)(void);
   const char *(*why_none)(void); /* why device_count is 0; a sentence */

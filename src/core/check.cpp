@@ -38,7 +38,11 @@ const char *dtype_words(unsigned allowed) {
 /** Collects the first broken rule of a command; later calls then do nothing. */
 class Rules {
  public:
+  explicit Rules(const Abilities &abilities)
+      : activations(abilities.narrow ? kFloat : kF32), uses_scratch_(abilities.scratch) {}
+
   std::string broken;
+  const unsigned activations; ///< dtypes that activations may be stored in
 
   void number(const char *name, int64_t value, int64_t low, int64_t high) {
     if (!broken.empty() || (value >= low && value <= high)) return;
@@ -66,14 +70,14 @@ class Rules {
          "extents: expected fewer than 2^31 positions (frames x rows x cols)");
   }
 
-  void required(const char *name, const View &view, unsigned dtypes = kF32) {
+  void required(const char *name, const View &view, unsigned dtypes) {
     if (broken.empty() && !view.present()) {
       broken = format("%s: expected an operand, got none", name);
     }
     operand(name, view, dtypes);
   }
 
-  void operand(const char *name, const View &view, unsigned dtypes = kF32) {
+  void operand(const char *name, const View &view, unsigned dtypes) {
     if (!broken.empty() || view.slot == kSlotNone) return;
     if (!view.present()) {
       broken = format("%s: expected a slot, or -1 for none, got %d", name, view.slot);
@@ -90,6 +94,9 @@ class Rules {
     }
   }
 
+  void required(const char *name, const View &view) { required(name, view, activations); }
+  void operand(const char *name, const View &view) { operand(name, view, activations); }
+
   /** An operand that the fields say is not used: kernels may still look up its slot. */
   void absent(const char *name, const View &view) {
     if (broken.empty() && view.slot != kSlotNone) {
@@ -99,7 +106,7 @@ class Rules {
 
   /** An operand that is written: no element twice, or threads would race for it. */
   void written(const char *name, const View &view, int64_t frames, int64_t rows, int64_t cols,
-               int64_t channels, unsigned dtypes = kF32) {
+               int64_t channels, unsigned dtypes) {
     required(name, view, dtypes);
     if (!broken.empty()) return;
     struct Axis {
@@ -118,6 +125,11 @@ class Rules {
     }
   }
 
+  void written(const char *name, const View &view, int64_t frames, int64_t rows, int64_t cols,
+               int64_t channels) {
+    written(name, view, frames, rows, cols, channels, activations);
+  }
+
   void activation(const char *name, Act act, bool with_geglu = false) {
     number(name, int32_t(act), 0, int32_t(Act::sigmoid));
     hold(act != Act::geglu || with_geglu, "act: expected anything but geglu here");
@@ -133,7 +145,12 @@ class Rules {
   }
 
   void scratch(const View &view, uint32_t bytes, uint64_t needed) {
-    required("scratch", view);
+    if (!uses_scratch_) {
+      absent("scratch", view);
+      hold(bytes == 0, "scratch_bytes: expected 0, as the device uses none");
+      return;
+    }
+    required("scratch", view, kF32);
     if (!broken.empty()) return;
     hold(view.slot == kSlotArena, "scratch: expected slot 0 (the arena)");
     hold(view.offset() % 4 == 0 && bytes % 4 == 0, "scratch: expected multiples of 4 bytes");
@@ -142,6 +159,9 @@ class Rules {
           format("scratch_bytes: expected %llu or more, got %u", (unsigned long long)needed, bytes);
     }
   }
+
+ private:
+  const bool uses_scratch_;
 };
 
 /**
@@ -195,10 +215,10 @@ void conv(const ConvCommand &c, Rules &r) {
   }
   r.written("out", c.out, c.frames, c.rows, c.cols, c.channels);
   r.required("weight", c.weight, kFloat);
-  r.operand("bias", c.bias);
+  r.operand("bias", c.bias, kF32);
   r.operand("vector", c.vector);
   r.operand("residual", c.residual);
-  r.operand("affine", c.affine);
+  r.operand("affine", c.affine, kF32);
   r.hold(c.act != Act::geglu || (!c.vector.present() && !c.residual.present()),
          "geglu: expected neither vector nor residual");
   r.number("pixel_stride", c.pixel_stride, inputs, kMax);
@@ -215,7 +235,7 @@ void norm_partials(const NormPartialsCommand &c, Rules &r) {
   if (!r.broken.empty()) return;
   r.hold(c.channels % c.block == 0, "block: expected a divisor of channels");
   r.required("source", c.source);
-  r.written("out", c.out, c.frames, c.rows, 1, int64_t(c.channels / c.block) * 2);
+  r.written("out", c.out, c.frames, c.rows, 1, int64_t(c.channels / c.block) * 2, kF32);
   r.hold(c.out.stride_w == 2, "out: expected a stride of 2 between blocks");
 }
 
@@ -228,7 +248,7 @@ void norm_fold(const NormFoldCommand &c, Rules &r) {
     r.number(i ? "block[1]" : "block[0]", c.block[i], 1, c.source_channels[i]);
     r.hold(c.block[i] > 0 && c.source_channels[i] % c.block[i] == 0,
            "block: expected a divisor of the source's channels");
-    r.required(i ? "partials[1]" : "partials[0]", c.partials[i]);
+    r.required(i ? "partials[1]" : "partials[0]", c.partials[i], kF32);
     r.hold(c.partials[i].stride_w == 2, "partials: expected a stride of 2 between blocks");
   }
   if (c.sources == 1) r.absent("partials[1]", c.partials[1]);
@@ -244,9 +264,9 @@ void norm_fold(const NormFoldCommand &c, Rules &r) {
            "groups: expected every group to be made of whole blocks");
   }
   r.hold(std::isfinite(c.eps) && c.eps >= 0, "eps: expected a number of 0 or more");
-  r.required("gamma", c.gamma);
-  r.required("beta", c.beta);
-  r.written("out", c.out, c.frames_out, 1, 1, 2 * channels);
+  r.required("gamma", c.gamma, kF32);
+  r.required("beta", c.beta, kF32);
+  r.written("out", c.out, c.frames_out, 1, 1, 2 * channels, kF32);
 }
 
 void affine(const AffineCommand &c, Rules &r) {
@@ -259,7 +279,7 @@ void affine(const AffineCommand &c, Rules &r) {
   } else {
     r.absent("source[1]", c.source[1]);
   }
-  r.required("affine", c.affine);
+  r.required("affine", c.affine, kF32);
   r.written("out", c.out, c.frames, c.rows, c.cols, source_channels(c));
 }
 
@@ -267,8 +287,8 @@ void layer_norm(const LayerNormCommand &c, Rules &r) {
   r.extents(c.frames, c.rows, c.cols, c.channels);
   r.hold(std::isfinite(c.eps) && c.eps >= 0, "eps: expected a number of 0 or more");
   r.required("source", c.source);
-  r.required("gamma", c.gamma);
-  r.required("beta", c.beta);
+  r.required("gamma", c.gamma, kF32);
+  r.required("beta", c.beta, kF32);
   r.operand("add", c.add);
   r.written("out", c.out, c.frames, c.rows, c.cols, c.channels);
 }
@@ -323,7 +343,7 @@ void unary(const UnaryCommand &c, Rules &r) {
 void combine(const CombineCommand &c, Rules &r) {
   r.extents(c.frames, c.rows, c.cols, c.channels);
   r.number("count", c.count, 1, 4);
-  r.required("coefficients", c.coefficients);
+  r.required("coefficients", c.coefficients, kF32);
   for (int i = 0; r.broken.empty() && i < 4; ++i) {
     if (i < c.count) {
       r.required("source", c.source[i]);
@@ -337,9 +357,9 @@ void combine(const CombineCommand &c, Rules &r) {
 void quantise(const QuantiseCommand &c, Rules &r) {
   r.extents(c.frames, c.rows, c.cols, c.channels);
   const bool narrows = c.header.opcode == Opcode::quantise;
-  r.required("source", c.source, narrows ? kF32 : kI32);
+  r.required("source", c.source, narrows ? r.activations : kI32);
   r.written("out", c.out, c.frames, c.rows, c.cols, narrows ? stored_words(c.channels) : c.channels,
-            narrows ? kI32 : kF32);
+            narrows ? kI32 : r.activations);
 }
 
 void resize(const ResizeCommand &c, Rules &r) {
@@ -372,7 +392,7 @@ void embedding(const EmbeddingCommand &c, Rules &r) {
   r.number("token0", c.token0, 0, kMaxAxis);
   r.required("ids", c.ids, kI32);
   r.required("table", c.table, kFloat);
-  r.operand("positions", c.positions);
+  r.operand("positions", c.positions, kF32);
   r.written("out", c.out, 1, 1, c.tokens, c.channels);
   if (c.positions.present()) {
     r.number("position_rows", c.position_rows, int64_t(c.token0) + c.tokens, kMaxAxis);
@@ -385,7 +405,7 @@ void timestep(const TimestepCommand &c, Rules &r) {
   r.number("flip", c.flip, 0, 1);
   r.hold(std::isfinite(c.shift), "shift: expected a finite number");
   r.hold(std::isfinite(c.max_period) && c.max_period > 0, "max_period: expected a number above 0");
-  r.required("t", c.t);
+  r.required("t", c.t, kF32);
   r.written("out", c.out, 1, 1, 1, c.dim);
 }
 
@@ -427,8 +447,8 @@ int32_t command_words(Opcode opcode) { return int32_t(kind(opcode).bytes / 4); }
 
 const char *opcode_name(Opcode opcode) { return kind(opcode).name; }
 
-std::string check_command(const Header &h) {
-  Rules r;
+std::string check_command(const Header &h, const Abilities &abilities) {
+  Rules r(abilities);
   switch (h.opcode) {
     case Opcode::conv:
       conv(reinterpret_cast<const ConvCommand &>(h), r);

@@ -17,8 +17,14 @@ int32_t command_words(Opcode opcode);
 /** `conv`, `norm_partials`, ...; `?` for an opcode that does not exist. */
 const char *opcode_name(Opcode opcode);
 
+/** What a backend's kernels take; see sluice_backend. */
+struct Abilities {
+  bool narrow = false; ///< activations in f16 and bf16 too
+  bool scratch = true; ///< commands carry scratch for each thread; false: none
+};
+
 /** The first rule that a command of the right length breaks: `source[0]: expected ..., got ...`;
  * empty when there is none. */
-std::string check_command(const Header &command);
+std::string check_command(const Header &command, const Abilities &abilities);
 
 } // namespace sluice

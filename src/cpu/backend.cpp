@@ -130,9 +130,24 @@ int submit(sluice_queue *queue, const int32_t *words, void *const *bases,
 int finish(sluice_queue *, char *, size_t) { return SLUICE_OK; }
 
 constexpr sluice_backend kBackend = {
-    SLUICE_BACKEND_VERSION, kCommandVersion, "cpu",         device_count, why_none,   device_info,
-    block_create,           block_destroy,   block_address, block_write,  block_read, block_fill,
-    queue_create,           queue_destroy,   submit,        finish,
+    .version = SLUICE_BACKEND_VERSION,
+    .command_version = kCommandVersion,
+    .name = "cpu",
+    .narrow_activations = 0,
+    .uses_scratch = 1,
+    .device_count = device_count,
+    .why_none = why_none,
+    .device_info = device_info,
+    .block_create = block_create,
+    .block_destroy = block_destroy,
+    .block_address = block_address,
+    .block_write = block_write,
+    .block_read = block_read,
+    .block_fill = block_fill,
+    .queue_create = queue_create,
+    .queue_destroy = queue_destroy,
+    .submit = submit,
+    .finish = finish,
 };
 
 } // namespace

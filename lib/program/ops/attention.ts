@@ -99,7 +99,9 @@ defineOp({
     )
     return { flops: 4 * elements * keyTokens(call), bytes: 4 * (elements + reads) }
   },
-  scratch(call, _output, wanted) {
+  scratch(call, _output, wanted, target) {
+    // A GPU's kernels keep their blocks in the multiprocessor, and choose them themselves.
+    if (target.backend !== 'cpu') return { bytesPerThread: 0, tile: [8, 16] }
     const headDim = channelsOf(operand(call, 'q')!) / (call.attrs.heads as number)
     const padded = Math.ceil(headDim / 16) * 16
     const [frames, rows, cols] = asFour(regionShape(wanted), 1)

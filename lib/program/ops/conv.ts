@@ -246,7 +246,8 @@ const tileBytes = 512 * 1024
  * tile = [tileRows, tileCols, pixelStride]. The pixel stride avoids multiples of 1 KiB, where eight pixels fall in one cache set.
  * A smaller region never needs more: what is planned for the largest slice must do for the last.
  */
-function convScratch(call: OpCall, _output: Tensor, wanted: Region, _target: Target): Scratch {
+function convScratch(call: OpCall, _output: Tensor, wanted: Region, target: Target): Scratch {
+  if (target.backend !== 'cpu') return noScratch(call)
   const { kernel, stride } = convGeometry(call)
   const [, rows, cols] = asFour(regionShape(wanted), 1)
   const pixelStride = packedStride(call)
@@ -258,6 +259,11 @@ function convScratch(call: OpCall, _output: Tensor, wanted: Region, _target: Tar
   let tileRows = Math.max(1, Math.min(rows, Math.floor(tilePixels / tileCols)))
   while (tileRows > 1 && bytes(tileRows, tileCols) > tileBytes) tileRows--
   return { bytesPerThread: bytes(tileRows, tileCols), tile: [tileRows, tileCols, pixelStride] }
+}
+
+/** A GPU's kernels keep their tiles in the multiprocessor, and choose them themselves. */
+function noScratch(call: OpCall): Scratch {
+  return { bytesPerThread: 0, tile: [1, 1, packedStride(call)] }
 }
 
 function packedStride(call: OpCall): number {
@@ -272,7 +278,8 @@ function packedStride(call: OpCall): number {
 const timeTile = 256
 
 /** As convScratch, for frames seen as rows and pixels as columns: all frames of a few pixels, so that little is packed twice. */
-function timeScratch(call: OpCall, _output: Tensor, wanted: Region, _target: Target): Scratch {
+function timeScratch(call: OpCall, _output: Tensor, wanted: Region, target: Target): Scratch {
+  if (target.backend !== 'cpu') return noScratch(call)
   const [frames, rows, cols] = regionShape(wanted) as [number, number, number, number]
   const pixelStride = packedStride(call)
   const halo = timeKernel - 1

@@ -138,7 +138,7 @@ test('commands that would race or read other types are refused', async () => {
   for (const [change, message] of [
     [{ out: out.view }, /out: expected dtype i32/],
     [{ out: { ...out.view, dtype: dtypeCode.i32, strides: [0, 3, 2] } }, /written twice/],
-    [{ source: { ...source.view, dtype: dtypeCode.f16 } }, /source: expected dtype f32/],
+    [{ source: { ...source.view, dtype: dtypeCode.i32 } }, /source: expected dtype f32/],
     [{ extents: [1, 2, 3, 8000] }, /written twice/],
   ] as const) {
     const error = await command(change).then(

@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert'
-import { CommandWriter, dtypeCode, type View } from '../../../lib/planner/commands.js'
+import { absent, CommandWriter, dtypeCode, type View } from '../../../lib/planner/commands.js'
 import { native } from '../../../lib/runtime/native.js'
 import { roundTo } from '../../support/interpreter-math.js'
 import { randomNumbers } from '../../support/random-program.js'
@@ -21,6 +21,11 @@ export interface Layout {
   /** Values; a bit pattern that no kernel writes where there is none. */
   fill?: () => number
 }
+
+/** Where commands run: tests/cuda runs these files again on a GPU's kernels. */
+export const device = process.env.SLUICE_TEST_DEVICE ?? 'cpu'
+/** A GPU's kernels keep their scratch to themselves. */
+const usesScratch = device === 'cpu'
 
 const untouched = 0x7fc0dead
 const capacity = 16 << 20
@@ -107,13 +112,18 @@ export class Memory {
     return { slot: 0, dtype: dtypeCode.f32, offset, strides: [0, 0, 0] }
   }
 
+  /** The fields of a command that name its scratch, of which it uses so much for each thread. */
+  scratchFields(scratch: View, scratchBytes: number): { scratch: View; scratchBytes: number } {
+    return usesScratch ? { scratch, scratchBytes } : { scratch: absent, scratchBytes: 0 }
+  }
+
   /** Runs commands over a copy of this memory; the words before the scratch as they are afterwards. */
   async run(write: (writer: CommandWriter) => void, threads = 1): Promise<Uint32Array> {
     const writer = new CommandWriter()
     write(writer)
     const bytes = this.end
-    const stream = native().loadStream('cpu', writer.finish(), Float64Array.of(bytes, 0))
-    const arena = native().createBlock('cpu', bytes)
+    const stream = native().loadStream(device, writer.finish(), Float64Array.of(bytes, 0))
+    const arena = native().createBlock(device, bytes)
     try {
       arena.write(0, this.words.subarray(0, bytes / 4))
       await stream.run(arena, null, new Float64Array(0), threads).done

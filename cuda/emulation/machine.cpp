@@ -1,0 +1,310 @@
+#include "emulation/machine.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "emulation/state.hpp"
+
+namespace sluice::emulation {
+
+thread_local Block *running = nullptr;
+
+namespace {
+
+constexpr size_t kStackBytes = 96 * 1024;
+/** Stacks begin at different cache sets, or every switch would evict the last thread's frames. */
+constexpr size_t kStackStagger = 448;
+constexpr uint32_t kMaxThreads = 1024;
+constexpr uint32_t kStackMark = 0x5afe57ac;
+
+/** Stacks of one OS thread, mapped once; pages that no kernel reaches cost nothing. */
+struct Stacks {
+  uint8_t *data;
+  Stacks() {
+    void *const mapped = mmap(nullptr, kMaxThreads * kStackBytes, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    data = mapped == MAP_FAILED ? nullptr : static_cast<uint8_t *>(mapped);
+  }
+  ~Stacks() {
+    if (data) munmap(data, kMaxThreads * kStackBytes);
+  }
+  uint8_t *at(uint32_t thread) const { return data + thread * kStackBytes; }
+};
+
+thread_local Counts the_counts;
+
+uint64_t schedule_seed() {
+  const char *const text = std::getenv("SLUICE_EMULATION_SEED");
+  return text ? std::strtoull(text, nullptr, 10) : 0;
+}
+
+uint64_t next_random(uint64_t &state) { // xorshift64
+  state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+  return state;
+}
+
+const char *name_of(Meeting meeting) {
+  switch (meeting) {
+    case Meeting::none:
+      return "nothing";
+    case Meeting::block_sync:
+      return "the block's barrier";
+    case Meeting::warp_sync:
+      return "the warp's barrier";
+    case Meeting::shuffle:
+      return "a shuffle";
+    case Meeting::vote:
+      return "a vote";
+    case Meeting::load_matrix:
+      return "ldmatrix";
+    case Meeting::mma:
+      return "mma";
+  }
+  return "?";
+}
+
+const char *base_name(const char *path) {
+  const char *const slash = std::strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
+bool same_place(const Site &a, const Site &b) {
+  return a.line() == b.line() && a.column() == b.column() &&
+         std::strcmp(a.file_name(), b.file_name()) == 0;
+}
+
+/** Runs the next thread that can: in order, or drawn where there is a seed. */
+void run_next() {
+  Block &b = *running;
+  Fiber &from = b.threads[b.current].fiber;
+  if (b.ready.empty()) {
+    if (b.done < b.threads.size()) {
+      for (const Thread &t : b.threads) {
+        if (t.done) continue;
+        fault(t.site, "deadlock: thread %u waits for %s and nothing can run", t.index,
+              name_of(t.waits));
+      }
+    }
+    fiber_switch(from, b.scheduler);
+    return;
+  }
+  size_t pick = b.ready.size() - 1; // the list is kept in descending order when there is no seed
+  if (b.random) {
+    pick = next_random(b.random) % b.ready.size();
+    std::swap(b.ready[pick], b.ready.back());
+  }
+  const uint32_t next = b.ready.back();
+  b.ready.pop_back();
+  if (next == b.current) return;
+  b.current = next;
+  fiber_switch(from, b.threads[next].fiber);
+}
+
+void thread_main(void *argument) {
+  Thread &self = *static_cast<Thread *>(argument);
+  (*running->body)();
+  Block &b = *running;
+  self.done = true;
+  ++b.done;
+  const Warp &warp = b.warps[self.index / kWarp];
+  if (warp.arrived)
+    fault(warp.site, "divergence: thread %u ends while its warp waits for %s", self.index,
+          name_of(warp.meeting));
+  if (b.arrived)
+    fault(b.barrier_site, "divergence: thread %u ends while others wait for the block's barrier",
+          self.index);
+  run_next();
+  std::abort(); // a thread that is done is never entered again
+}
+
+void run_block(Block &b, const Stacks &stacks) {
+  const uint32_t n = b.shape.threads;
+  for (uint32_t i = 0; i < n; ++i) {
+    Thread &t = b.threads[i];
+    t.index = i, t.done = false, t.waits = Meeting::none;
+    uint8_t *const stack = stacks.at(i);
+    std::memcpy(stack, &kStackMark, sizeof kStackMark);
+    fiber_start(t.fiber, stack, kStackBytes - (i % 64) * kStackStagger, thread_main, &t);
+  }
+  for (Warp &w : b.warps) w = Warp{};
+  b.arrived = b.done = b.epoch = 0;
+  b.ready.clear();
+  for (uint32_t i = n; i-- > 1;) b.ready.push_back(i);
+  memory_block_begin(b.shape.shared_bytes);
+  b.current = 0;
+  if (b.random) { // another thread than the first begins
+    b.ready.push_back(0);
+    const size_t pick = next_random(b.random) % n;
+    std::swap(b.ready[pick], b.ready.back());
+    b.current = b.ready.back();
+    b.ready.pop_back();
+  }
+  fiber_switch(b.scheduler, b.threads[b.current].fiber);
+  if (!b.fault.empty()) return;
+  memory_block_end();
+  for (uint32_t i = 0; i < n; ++i) {
+    uint32_t mark;
+    std::memcpy(&mark, stacks.at(i), sizeof mark);
+    if (mark != kStackMark) {
+      std::fprintf(stderr, "sluice: an emulated thread of %s overran its stack\n", b.kernel);
+      std::abort();
+    }
+  }
+}
+
+std::string broken_limit(const Shape &s) {
+  const Limits most = limits();
+  const auto say = [](const char *what, uint64_t value, uint64_t limit) {
+    return "launch: expected " + std::string(what) + " of 1 to " + std::to_string(limit) +
+           ", got " + std::to_string(value);
+  };
+  if (s.grid.x < 1 || s.grid.x > 0x7fffffffu) return say("grid.x", s.grid.x, 0x7fffffffu);
+  if (s.grid.y < 1 || s.grid.y > 65535) return say("grid.y", s.grid.y, 65535);
+  if (s.grid.z < 1 || s.grid.z > 65535) return say("grid.z", s.grid.z, 65535);
+  if (s.threads < 1 || s.threads > kMaxThreads) return say("threads", s.threads, kMaxThreads);
+  if (s.threads % kWarp) return "launch: expected whole warps, got " + std::to_string(s.threads);
+  if (s.shared_bytes > most.shared_bytes)
+    return say("shared bytes", s.shared_bytes, most.shared_bytes);
+  return {};
+}
+
+} // namespace
+
+Limits limits() {
+  static const int32_t architecture = [] {
+    const char *const text = std::getenv("SLUICE_EMULATION_ARCH");
+    return text ? std::atoi(text) : 90;
+  }();
+  const uint32_t kib = architecture < 80                           ? 64
+                       : architecture == 80                        ? 163
+                       : architecture == 90 || architecture == 100 ? 227
+                                                                   : 99;
+  return {architecture, kib * 1024};
+}
+
+Counts &counts() { return the_counts; }
+
+std::string &last_fault() {
+  static thread_local std::string fault;
+  return fault;
+}
+
+const Place &place() {
+  static thread_local Place p;
+  const Block &b = *running;
+  p.thread = {b.current, 0, 0};
+  p.block = b.index;
+  p.block_size = {b.shape.threads, 1, 1};
+  p.grid_size = b.shape.grid;
+  return p;
+}
+
+uint32_t lane() { return running->current % kWarp; }
+
+void block_sync(Site site) {
+  Block &b = *running;
+  Thread &self = b.threads[b.current];
+  if (b.done)
+    fault(site, "divergence: thread %u waits for the block's barrier and %u threads have ended",
+          self.index, b.done);
+  if (b.arrived == 0)
+    b.barrier_site = site;
+  else if (!same_place(b.barrier_site, site))
+    fault(site, "divergence: thread %u is at this barrier while another is at %s:%u", self.index,
+          base_name(b.barrier_site.file_name()), b.barrier_site.line());
+  self.waits = Meeting::block_sync, self.site = site;
+  if (++b.arrived < b.threads.size()) {
+    run_next();
+    return;
+  }
+  b.arrived = 0;
+  ++b.epoch;
+  self.waits = Meeting::none;
+  for (uint32_t i = uint32_t(b.threads.size()); i-- > 0;) {
+    b.threads[i].waits = Meeting::none;
+    if (i != b.current) b.ready.push_back(i);
+  }
+}
+
+void meet(Meeting meeting, void *deposit, void (*act)(void *, void *const *), void *context,
+          Site site) {
+  Block &b = *running;
+  Thread &self = b.threads[b.current];
+  const uint32_t first = self.index / kWarp * kWarp;
+  Warp &warp = b.warps[self.index / kWarp];
+  if (warp.arrived == 0) {
+    warp.meeting = meeting, warp.site = site;
+    for (uint32_t i = 0; i < kWarp; ++i)
+      if (b.threads[first + i].done)
+        fault(site, "divergence: thread %u is at %s and thread %u of its warp has ended",
+              self.index, name_of(meeting), first + i);
+  } else if (warp.meeting != meeting || !same_place(warp.site, site)) {
+    fault(site, "divergence: thread %u is at %s while its warp waits for %s at %s:%u", self.index,
+          name_of(meeting), name_of(warp.meeting), base_name(warp.site.file_name()),
+          warp.site.line());
+  }
+  warp.deposits[self.index % kWarp] = deposit;
+  self.waits = meeting, self.site = site;
+  if (++warp.arrived < kWarp) {
+    run_next();
+    return;
+  }
+  warp.arrived = 0;
+  if (act) act(context, warp.deposits);
+  if (meeting == Meeting::warp_sync) ++warp.epoch;
+  for (uint32_t i = kWarp; i-- > 0;) {
+    b.threads[first + i].waits = Meeting::none;
+    if (first + i != b.current) b.ready.push_back(first + i);
+  }
+}
+
+void fault(Site site, const char *format, ...) {
+  Block &b = *running;
+  char text[512];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  char where[256];
+  std::snprintf(where, sizeof where, "%s, block (%u, %u, %u), thread %u, %s:%u: ", b.kernel,
+                b.index.x, b.index.y, b.index.z, b.threads[b.current].index,
+                base_name(site.file_name()), site.line());
+  b.fault = std::string(where) + text;
+  fiber_switch(b.threads[b.current].fiber, b.scheduler);
+  std::abort(); // the block is given up
+}
+
+std::string run_grid(const char *kernel, const Shape &shape, const std::function<void()> &body) {
+  static thread_local Stacks stacks;
+  static thread_local Block block;
+  if (std::string broken = broken_limit(shape); !broken.empty()) return broken;
+  if (!stacks.data) return "launch: expected memory for the stacks of threads, got none";
+  const uint64_t seed = schedule_seed();
+  block.kernel = kernel;
+  block.shape = shape;
+  block.body = &body;
+  block.fault.clear();
+  block.random = seed * 0x9e3779b97f4a7c15ull;
+  block.threads.resize(shape.threads);
+  block.warps.resize(shape.threads / kWarp);
+  running = &block;
+  the_counts = {};
+  memory_launch_begin();
+  const uint64_t blocks = uint64_t(shape.grid.x) * shape.grid.y * shape.grid.z;
+  for (uint64_t i = 0; i < blocks && block.fault.empty(); ++i) {
+    const uint64_t at = seed % 2 ? blocks - 1 - i : i; // odd seeds: the last block first
+    block.flat_index = at;
+    block.index = {uint32_t(at % shape.grid.x), uint32_t(at / shape.grid.x % shape.grid.y),
+                   uint32_t(at / shape.grid.x / shape.grid.y)};
+    run_block(block, stacks);
+  }
+  running = nullptr;
+  return block.fault;
+}
+
+} // namespace sluice::emulation

@@ -1,0 +1,65 @@
+/**
+ * @file
+ * The emulated memories and what they watch for: accesses out of bounds or not aligned, shared
+ * memory read before it was written, accesses of two threads that no barrier keeps apart, and
+ * asynchronous copies used before their wait.
+ */
+#pragma once
+
+#include <cstdint>
+
+#include "emulation/machine.hpp"
+
+namespace sluice::emulation {
+
+// ------------------------------------------------------------------------------------------------
+// Device memory
+
+/** Memory that kernels may touch, from the device's allocator. */
+void add_allocation(const void *address, uint64_t bytes);
+void remove_allocation(const void *address);
+
+/**
+ * From now on kernels of this OS thread may read the ranges claimed, and write those claimed as
+ * written, alone: an operand read one row too far is then found inside a larger allocation. With no
+ * claims, kernels may touch all allocations.
+ */
+void claim(const void *address, uint64_t bytes, bool written);
+void clear_claims();
+
+enum class Access : uint8_t { read, write, atomic };
+
+/** Checks an access to device memory; ends the launch where it is wrong. */
+void check_global(const void *address, uint32_t bytes, Access access, Site site);
+
+// ------------------------------------------------------------------------------------------------
+// Shared memory
+
+/** An address in the block's shared memory: bytes [begin, end) of an array it may not leave. */
+struct SharedRange {
+  uint32_t begin, end;
+};
+
+/** The array that `key` stands for in this block, made when its first thread asks. */
+SharedRange static_shared(const void *key, uint32_t bytes);
+/** Bytes [offset, offset + bytes) of the launch's dynamic shared memory. */
+SharedRange dynamic_shared(uint32_t offset, uint32_t bytes, Site site);
+
+/**
+ * The bytes behind an access, checked. `whole_warp`: the access counts for all lanes, as a
+ * warp-wide load of a matrix does.
+ */
+uint8_t *shared_access(SharedRange range, int64_t offset, uint32_t bytes, Access access, Site site,
+                       bool whole_warp = false);
+
+/** Begins an asynchronous copy of 16 bytes by this thread; null `from` fills with zeros. */
+void async_copy(SharedRange range, int64_t offset, const void *from, Site site);
+void async_commit();
+/** Waits until at most `left` of this thread's groups are under way. */
+void async_wait(uint32_t left);
+
+/** Counts the wavefronts of a warp-wide access: addresses of lanes in shared memory, `bytes` each.
+ */
+void count_banks(const uint32_t *addresses, uint32_t lanes, uint32_t bytes);
+
+} // namespace sluice::emulation
