@@ -10,8 +10,7 @@ namespace {
 
 struct BinaryArguments {
   Pieces pieces;
-  Operand a, b, out;
-  Global<const float> t;
+  Operand a, b, out, t;
   BinaryOp op;
   int32_t b_channel_stride;
 };
@@ -119,7 +118,7 @@ cudaError_t run_binary(const BinaryCommand &c, const Launch &launch_on) {
                     operand(c.a, launch_on),
                     operand(c.b, launch_on),
                     operand(c.out, launch_on),
-                    {address<const float>(c.t, launch_on)},
+                    operand(c.t, launch_on),
                     c.op,
                     c.b_channel_stride};
   const bool wide = is_wide(p.a, c.channels) && is_wide(p.out, c.channels) &&

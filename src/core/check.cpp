@@ -328,7 +328,7 @@ void binary(const BinaryCommand &c, Rules &r) {
   r.number("b_channel_stride", c.b_channel_stride, 0, 1);
   r.required("a", c.a);
   r.required("b", c.b);
-  r.operand("t", c.t, kF32);
+  r.operand("t", c.t);
   r.hold(c.op != BinaryOp::lerp || c.t.present(), "t: expected an operand, got none");
   r.written("out", c.out, c.frames, c.rows, c.cols, c.channels);
 }

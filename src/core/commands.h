@@ -203,7 +203,7 @@ struct AttentionCommand {
 
 enum class BinaryOp : int32_t { add = 0, sub = 1, mul = 2, lerp = 3 };
 
-/** out = a op b; lerp: a + t (b - a), t one f32. b broadcasts by strides 0; b_channel_stride 0
+/** out = a op b; lerp: a + t (b - a), t one value. b broadcasts by strides 0; b_channel_stride 0
  * repeats one value. out may be a. */
 struct BinaryCommand {
   Header header;

@@ -61,8 +61,7 @@ async function attention(what: string, seed: number, c: Case): Promise<void> {
       v: keyView(v),
       out: from(out.view, ...origin),
       tile: [blockQ, c.block[1]],
-      scratch,
-      scratchBytes: scratchBytes([blockQ, c.block[1]]),
+      ...memory.scratchFields(scratch, scratchBytes([blockQ, c.block[1]])),
     })
   }
 

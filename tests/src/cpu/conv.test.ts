@@ -148,8 +148,7 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
       prologueAct: actCode[c.prologue ?? 'none'],
       act: actCode[c.act ?? 'none'],
       tile,
-      scratch,
-      scratchBytes,
+      ...memory.scratchFields(scratch, scratchBytes),
     })
 
   // The reference reads the memory as it is before the run.

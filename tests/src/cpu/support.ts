@@ -24,7 +24,7 @@ export interface Layout {
 
 /** Where commands run: tests/cuda runs these files again on a GPU's kernels. */
 export const device = process.env.SLUICE_TEST_DEVICE ?? 'cpu'
-/** A device of its own keeps its scratch to itself. */
+/** A GPU's kernels keep their scratch to themselves. */
 const usesScratch = device === 'cpu'
 
 const untouched = 0x7fc0dead
@@ -107,10 +107,14 @@ export class Memory {
   }
 
   scratch(bytesPerThread: number): View {
-    if (!usesScratch) return absent
     const offset = this.take(bytesPerThread * mostThreads)
     this.scratchBegin = Math.min(this.scratchBegin, offset)
     return { slot: 0, dtype: dtypeCode.f32, offset, strides: [0, 0, 0] }
+  }
+
+  /** The fields of a command that name its scratch, of which it uses so much for each thread. */
+  scratchFields(scratch: View, scratchBytes: number): { scratch: View; scratchBytes: number } {
+    return usesScratch ? { scratch, scratchBytes } : { scratch: absent, scratchBytes: 0 }
   }
 
   /** Runs commands over a copy of this memory; the words before the scratch as they are afterwards. */
