@@ -35,6 +35,10 @@ struct ConvTile {
   static constexpr int kWarpsAcross = kColumns / kWarpColumns;
   static constexpr int kWarps = kRows / kWarpRows * kWarpsAcross;
   static constexpr int kThreads = 32 * kWarps;
+  /** Of a multiprocessor: as many as leave registers for this tile's sums. */
+  static constexpr int kBlocks = kThreads < 256                             ? 3 + SLUICE_SM_80
+                                 : kFill == Fill::prologue || !SLUICE_SM_80 ? 1
+                                                                            : 2;
   static constexpr int kInputElements = kRows * kBlockDepth;
   static constexpr int kStageElements = kInputElements + kBlockDepth * kColumns;
   static constexpr int kInputChunks = kInputElements / kChunk / kThreads;
@@ -132,13 +136,14 @@ struct InputCursor {
 
   /** The rest of fetch, once other work has covered the wait. */
   SLUICE_DEVICE void deliver(const ConvProblem &p, Shared<T> stage) {
-    if constexpr (Tile::kFill == Fill::direct) return;
+    if constexpr (Tile::kFill != Fill::direct) {
 #pragma unroll
-    for (int i = 0; i < Tile::kInputChunks; ++i) {
-      if constexpr (Tile::kFill == Fill::prologue) {
-        if (k < p.depth && offsets[i] >= 0) raw[i] = prologue(p, raw[i], pixels[i].frame);
+      for (int i = 0; i < Tile::kInputChunks; ++i) {
+        if constexpr (Tile::kFill == Fill::prologue) {
+          if (k < p.depth && offsets[i] >= 0) raw[i] = prologue(p, raw[i], pixels[i].frame);
+        }
+        stage.template store_as<Words4>(input_place(row + i * kRowStep, chunk), raw[i]);
       }
-      stage.template store_as<Words4>(input_place(row + i * kRowStep, chunk), raw[i]);
     }
   }
 
@@ -189,7 +194,7 @@ SLUICE_DEVICE void fetch_weights(const ConvProblem &p, Shared<typename Tile::T> 
 }
 
 template <class Tile>
-SLUICE_KERNEL(Tile::kThreads, 1)
+SLUICE_KERNEL(Tile::kThreads, Tile::kBlocks)
 conv_mma(const ConvProblem p, int32_t tiles_down, int32_t tiles_across, bool converts, bool wide) {
   using T = typename Tile::T;
   constexpr int kM = Tile::kWarpRows / 16, kN = kWarpColumns / 8;

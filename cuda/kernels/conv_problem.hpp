@@ -114,14 +114,25 @@ SLUICE_DEVICE float conv_weight(const ConvProblem &p, int32_t k, int32_t column)
 
 /** act(x), the choice made once for eight. */
 SLUICE_DEVICE void activate8(float (&x)[8], Act act) {
-  if (act == Act::none) return;
-  if (act == Act::silu) {
+  const auto each = [&](Act one) {
 #pragma unroll
-    for (int i = 0; i < 8; ++i) x[i] *= sigmoid(x[i]);
-    return;
+    for (int i = 0; i < 8; ++i) x[i] = activate(x[i], one);
+  };
+  switch (act) {
+    case Act::none:
+    case Act::geglu:
+      return;
+    case Act::silu:
+      return each(Act::silu);
+    case Act::gelu:
+      return each(Act::gelu);
+    case Act::quick_gelu:
+      return each(Act::quick_gelu);
+    case Act::gelu_tanh:
+      return each(Act::gelu_tanh);
+    case Act::sigmoid:
+      return each(Act::sigmoid);
   }
-#pragma unroll 1
-  for (int i = 0; i < 8; ++i) x[i] = activate(x[i], act);
 }
 
 /**
