@@ -10,18 +10,25 @@ namespace sluice::cuda::ptx {
 // ------------------------------------------------------------------------------------------------
 // Conversion and arithmetic
 
-inline float widen(float x) { return x; }
-inline float widen(f16 x) {
-  _Float16 half;
-  std::memcpy(&half, &x.bits, sizeof half);
-  return float(half);
-}
-inline float widen(bf16 x) {
-  const uint32_t bits = uint32_t(x.bits) << 16;
+inline float float_of(uint32_t bits) {
   float out;
   std::memcpy(&out, &bits, sizeof out);
   return out;
 }
+inline uint32_t bits_of(float x) {
+  uint32_t out;
+  std::memcpy(&out, &x, sizeof out);
+  return out;
+}
+
+inline float widen(float x) { return x; }
+inline float widen(f16 x) {
+  const uint32_t sign = uint32_t(x.bits & 0x8000) << 16, magnitude = x.bits & 0x7fff;
+  if (magnitude >= 0x7c00) return float_of(sign | 0x7f800000 | magnitude << 13);
+  // Exponents differ by 112: a product moves them, and normalises what is subnormal.
+  return float_of(sign | bits_of(float_of(magnitude << 13) * 0x1p112f));
+}
+inline float widen(bf16 x) { return float_of(uint32_t(x.bits) << 16); }
 
 template <class T>
 T narrow(float x);
@@ -31,17 +38,18 @@ inline float narrow<float>(float x) {
 }
 template <>
 inline f16 narrow<f16>(float x) {
-  const _Float16 half = _Float16(x);
-  f16 out;
-  std::memcpy(&out.bits, &half, sizeof half);
-  return out;
+  const uint32_t bits = bits_of(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return {uint16_t(sign | 0x7fff)};
+  if (magnitude >= 0x477ff000) return {uint16_t(sign | 0x7c00)}; // rounds to 65536 and above
+  if (magnitude < 0x38800000) // subnormal: adding 0.5 puts the last kept bit at the unit place
+    return {uint16_t(sign | (bits_of(float_of(magnitude) + 0.5f) - 0x3f000000))};
+  return {uint16_t(sign | (magnitude + 0xfff + (magnitude >> 13 & 1) - 0x38000000) >> 13)};
 }
 template <>
 inline bf16 narrow<bf16>(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return {0x7fff};
-  return {uint16_t((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16)};
+  const uint32_t bits = bits_of(x);
+  if ((bits & 0x7fffffff) > 0x7f800000) return {0x7fff};
+  return {uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
 }
 
 template <class T>

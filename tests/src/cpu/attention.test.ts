@@ -1,6 +1,6 @@
 import { test } from 'uvu'
 import type { CommandWriter, View } from '../../../lib/planner/commands.js'
-import { check, from, Memory, normals, type Operand } from './support.js'
+import { activations, check, from, Memory, normals, type Operand } from './support.js'
 
 interface Case {
   frames: number
@@ -19,6 +19,7 @@ interface Case {
   block: readonly [queries: number, keys: number]
   /** Free elements behind pixels, rows and frames. */
   gaps?: readonly [number, number, number]
+  outGaps?: readonly [number, number, number]
 }
 
 async function attention(what: string, seed: number, c: Case): Promise<void> {
@@ -28,12 +29,15 @@ async function attention(what: string, seed: number, c: Case): Promise<void> {
   const channels = heads * headDim
   const keyExtents = c.keys ?? [frames, rows, cols]
   const scale = c.scale ?? 1 / Math.sqrt(headDim)
-  const layout = { gaps: c.gaps ?? ([0, 0, 0] as const), fill }
+  const layout = { dtype: activations, gaps: c.gaps ?? ([0, 0, 0] as const), fill }
   const q = memory.operand([frames, rows, cols, channels], layout)
   const [keyFrames, keyRows, keyCols] = keyExtents
   const k = memory.operand([c.shared ? 1 : keyFrames, keyRows, keyCols, channels], layout)
   const v = memory.operand([c.shared ? 1 : keyFrames, keyRows, keyCols, channels], layout)
-  const out = memory.operand([frames, rows, cols, channels], { gaps: [4, 1, 2] })
+  const out = memory.operand([frames, rows, cols, channels], {
+    dtype: activations,
+    gaps: c.outGaps ?? [4, 1, 2],
+  })
   const scratchBytes = (block: readonly [number, number]) => {
     const padded = Math.ceil(headDim / 16) * 16
     return 4 * (block[1] * (headDim + padded) + block[0] * (block[1] + padded + headDim + 2))
@@ -267,6 +271,52 @@ const cases: Record<string, Case> = {
     headDim: 16,
     scale: 30,
     block: [40, 32],
+  },
+  'whole chunks, strided': {
+    frames: 2,
+    rows: 7,
+    cols: 19,
+    heads: 3,
+    headDim: 40,
+    block: [64, 144],
+    gaps: [8, 16, 8],
+    outGaps: [8, 0, 16],
+  },
+  'whole chunks, other keys': {
+    frames: 2,
+    rows: 3,
+    cols: 30,
+    heads: 2,
+    headDim: 64,
+    keys: [2, 1, 77],
+    shared: true,
+    block: [64, 80],
+    outGaps: [0, 0, 0],
+  },
+  'whole chunks, heads of 80': {
+    frames: 1,
+    rows: 5,
+    cols: 13,
+    heads: 2,
+    headDim: 80,
+    block: [64, 80],
+  },
+  'whole chunks, heads of 160': {
+    frames: 1,
+    rows: 5,
+    cols: 9,
+    heads: 2,
+    headDim: 160,
+    block: [64, 80],
+  },
+  'whole chunks, causal': {
+    frames: 1,
+    rows: 2,
+    cols: 77,
+    heads: 2,
+    headDim: 104,
+    causal: true,
+    block: [64, 80],
   },
 }
 

@@ -9,6 +9,7 @@ import {
 } from '../../../lib/planner/commands.js'
 import { activate, gelu } from '../../support/interpreter-math.js'
 import {
+  activations,
   check,
   type FloatType,
   from,
@@ -42,6 +43,8 @@ interface Case {
   act?: keyof typeof actCode
   /** Rows and columns of a tile, free floats behind its pixels. */
   tile?: readonly [number, number, number]
+  /** Pixels begin at multiples of eight elements, so that a GPU copies them as they are. */
+  aligned?: boolean
 }
 
 const ceil16 = (n: number) => Math.ceil(n / 16) * 16
@@ -91,20 +94,31 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
   const half = (column: number) => (pairs ? Math.floor(column / 32) * 16 + (column % 16) : column)
 
   const source = sources.map((n, i) =>
-    memory.operand([frames, ...stored, n], { gaps: [3 * i, 5, 7], fill: next }),
+    memory.operand([frames, ...stored, n], {
+      dtype: activations,
+      gaps: c.aligned ? [8 * i, 8, 16] : [3 * i, 5, 7],
+      fill: next,
+    }),
   )
   const weight = weights(memory, next, c.weights ?? 'f32', columns, depth, o => half(o) < channels)
   const numbers = (n: number) => Float32Array.from({ length: n }, next)
   const bias = c.bias ? memory.vector(numbers(pairs ? columns : channels)) : absent
-  const perFrame = (n: number, each: boolean): Operand =>
-    memory.operand([each ? frames : 1, 1, 1, n], { gaps: [2, 0, 0], fill: next })
+  const perFrame = (n: number, each: boolean, dtype: FloatType): Operand =>
+    memory.operand([each ? frames : 1, 1, 1, n], {
+      dtype,
+      gaps: [c.aligned ? 8 : 2, 0, 0],
+      fill: next,
+    })
   const strided = (operand: Operand, each: boolean): View => ({
     ...operand.view,
     strides: [each ? operand.view.strides[0] : 0, 0, 0],
   })
-  const vector = c.vector ? perFrame(channels, c.vector === 'each frame') : undefined
-  const affine = c.affine ? perFrame(2 * inputs, c.affine === 'each frame') : undefined
-  const outLayout = { gaps: [1, 2, 3] as const }
+  const vector = c.vector ? perFrame(channels, c.vector === 'each frame', activations) : undefined
+  const affine = c.affine ? perFrame(2 * inputs, c.affine === 'each frame', 'f32') : undefined
+  const outLayout = {
+    dtype: activations,
+    gaps: c.aligned ? ([8, 16, 8] as const) : ([1, 2, 3] as const),
+  }
   const residual =
     c.residual && memory.operand([frames, rows, cols, channels], { ...outLayout, fill: next })
   const out =
@@ -189,7 +203,6 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
     for (let k = 0; k < depth; k++) total += window[k]! * weight.at(column, k)
     return total
   }
-  const kept = residual && new Float32Array(initial.buffer)
   const expected = (f: number, y: number, x: number, o: number): number => {
     const window = windowAt(f, y, x)
     if (pairs) {
@@ -198,10 +211,7 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
     }
     let total = product(window, o)
     if (vector) total += vector.get(c.vector === 'each frame' ? f : 0, 0, 0, o)
-    if (residual && kept) {
-      const [sf, sy, sx] = residual.view.strides
-      total += kept[residual.view.offset / 4 + f * sf + y * sy + x * sx + o]!
-    }
+    if (residual) total += residual.get(f, y, x, o)
     return activate(total, (c.act ?? 'none') as Act)
   }
 
@@ -396,6 +406,82 @@ const cases: Record<string, Case> = {
     bias: true,
     residual: 'in place',
     tile: [4, 5, 0],
+  },
+  'whole chunks: a linear layer': {
+    stored: [3, 43],
+    aligned: true,
+    sources: [72],
+    channels: 96,
+    weights: 'f16',
+    bias: true,
+    residual: 'in place',
+  },
+  'whole chunks: two sources, norm and silu before': {
+    ...same3,
+    stored: [6, 7],
+    frames: 3,
+    aligned: true,
+    sources: [40, 24],
+    channels: 88,
+    weights: 'f16',
+    affine: 'each frame',
+    prologue: 'silu',
+    bias: true,
+    vector: 'each frame',
+    residual: 'apart',
+    act: 'silu',
+  },
+  'whole chunks: stride 2 over two sources': {
+    ...same3,
+    stored: [9, 11],
+    frames: 2,
+    stride: 2,
+    aligned: true,
+    sources: [8, 48],
+    channels: 20,
+    weights: 'bf16',
+  },
+  'whole chunks: read through upsampling': {
+    ...same3,
+    stored: [4, 6],
+    size: [8, 12],
+    aligned: true,
+    sources: [16],
+    channels: 130,
+    bias: true,
+    affine: 'shared',
+    prologue: 'silu',
+  },
+  'whole chunks: geglu': {
+    stored: [2, 70],
+    aligned: true,
+    sources: [40],
+    channels: 160,
+    act: 'geglu',
+    weights: 'f16',
+    bias: true,
+  },
+  'whole chunks: more tiles than a GPU has multiprocessors': {
+    ...same3,
+    stored: [16, 20],
+    frames: 2,
+    aligned: true,
+    sources: [32],
+    channels: 200,
+    weights: 'f16',
+    bias: true,
+    affine: 'each frame',
+    prologue: 'silu',
+  },
+  'whole chunks: the same without a norm': {
+    ...same3,
+    stored: [16, 20],
+    frames: 2,
+    aligned: true,
+    sources: [24],
+    channels: 184,
+    weights: 'f16',
+    act: 'silu',
   },
 }
 

@@ -27,6 +27,9 @@ export const device = process.env.SLUICE_TEST_DEVICE ?? 'cpu'
 /** A GPU's kernels keep their scratch to themselves. */
 const usesScratch = device === 'cpu'
 
+/** How the tests of products store activations: float32, or what a GPU computes with. */
+export const activations = (process.env.SLUICE_TEST_DTYPE ?? 'f32') as FloatType
+
 const untouched = 0x7fc0dead
 const capacity = 16 << 20
 const mostThreads = 3
@@ -160,36 +163,44 @@ export interface Check {
   /** The same work as several commands. */
   sliced?: (writer: CommandWriter) => void
   expected: (frame: number, row: number, col: number, channel: number) => number
-  /** Largest difference, relative to 1 + |expected|. */
+  /** Largest difference in float32, relative to 1 + |expected|. */
   tolerance: number
 }
 
+/** What rounding inputs, weights and results to a narrow type may add to a difference. */
+const rounding = { f32: 0, f16: 4e-3, bf16: 3e-2 } as const
+
 /**
- * Checks a float32 result against a reference, that nothing beside it was written, and that threads and
+ * Checks a result against a reference, that nothing beside it was written, and that threads and
  * slices change no bit of it.
  */
 export async function check(what: string, c: Check): Promise<void> {
   const before = c.memory.words
   const once = await c.memory.run(c.whole)
-  const values = new Float32Array(once.buffer)
+  const narrow = c.out.view.dtype !== dtypeCode.f32
+  const dtype = narrow ? activations : 'f32'
+  const elements = narrow ? new Uint16Array(once.buffer) : once
+  const untouched = narrow ? new Uint16Array(before.buffer) : before
+  const floats = new Float32Array(once.buffer)
+  const valueAt = (i: number) => (dtype === 'f32' ? floats[i]! : halfValue(elements[i]!, dtype))
   const [frame, row, pixel] = c.out.view.strides
-  const own = new Uint8Array(once.length)
+  const own = new Uint8Array(elements.length)
   for (const [f, y, x, channel] of positions(c.out.extents)) {
-    const index = c.out.view.offset / 4 + f * frame + y * row + x * pixel + channel
+    const index = c.out.view.offset / (narrow ? 2 : 4) + f * frame + y * row + x * pixel + channel
     own[index] = 1
     const expected = c.expected(f, y, x, channel)
-    const error = Math.abs(values[index]! - expected) / (1 + Math.abs(expected))
-    if (!(error <= c.tolerance)) {
-      assert.unreachable(`${what} at ${f},${y},${x},${channel}: ${values[index]}, not ${expected}`)
+    const error = Math.abs(valueAt(index) - expected) / (1 + Math.abs(expected))
+    if (!(error <= c.tolerance + rounding[activations])) {
+      assert.unreachable(`${what} at ${f},${y},${x},${channel}: ${valueAt(index)}, not ${expected}`)
     }
   }
-  const strayed = once.findIndex((word, i) => !own[i] && word !== before[i])
-  assert.is(strayed, -1, `${what}: wrote word ${strayed} beside its output`)
-  for (let threads = 2; threads <= mostThreads; threads++) {
+  const strayed = elements.findIndex((bits, i) => !own[i] && bits !== untouched[i])
+  assert.is(strayed, -1, `${what}: wrote element ${strayed} beside its output`)
+  for (let threads = 2; usesScratch && threads <= mostThreads; threads++) {
     sameBits(`${what}, ${threads} threads`, await c.memory.run(c.whole, threads), once)
   }
   if (c.sliced) {
-    for (const threads of [1, 2]) {
+    for (const threads of usesScratch ? [1, 2] : [1]) {
       sameBits(`${what}, sliced`, await c.memory.run(c.sliced, threads), once)
     }
   }
