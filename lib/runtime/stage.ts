@@ -171,7 +171,7 @@ export class Stage implements AsyncDisposable {
         ...Object.values(program.program.inputs),
         ...Object.values(program.program.outputs),
       ]
-      const slots = [plan.arenaBytes, plan.weights.bytes, ...tensors.map(tensorBytes)]
+      const slots = [plan.arenaBytes, plan.weights.bytes, 0, ...tensors.map(tensorBytes)]
       this.streams.set(name, {
         stream: native().loadStream(this.options.device, lowered.words, Float64Array.from(slots)),
         bound: lowered.bound,
