@@ -380,10 +380,10 @@ export class CommandWriter {
     this.end()
   }
 
-  /** @param f.weight its place in the list of the run */
-  fetch(node: number, slice: number, f: { weight: number; words: number; out: View }): void {
+  /** @param f.weight its place in the list of the run; @param f.halves 16-bit words that it is packed to */
+  fetch(node: number, slice: number, f: { weight: number; halves: number; out: View }): void {
     this.begin(opcode.fetch, node, slice)
-    this.ints([f.weight, f.words])
+    this.ints([f.weight, f.halves])
     this.view(f.out)
     this.end()
   }

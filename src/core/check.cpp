@@ -421,8 +421,8 @@ void join(const JoinCommand &c, Rules &r) { r.positive("ticket", c.ticket); }
 
 void fetch(const FetchCommand &c, Rules &r) {
   r.number("weight", c.weight, 0, kMax);
-  r.positive("words", c.words);
-  r.required("out", c.out, kF32);
+  r.positive("halves", c.halves);
+  r.required("out", c.out, kHalf);
 }
 
 struct Kind {

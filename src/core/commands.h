@@ -302,12 +302,12 @@ struct JoinCommand {
   int32_t ticket;
 };
 
-/** Packs weight `weight` of the list that the run was given: `words` 32-bit words at `out`. The CPU's
- * way to stream: a weight is read from its file when it is needed. */
+/** Packs weight `weight` of the list that the run was given into `halves` 16-bit words at `out`. The
+ * CPU's way to stream: a weight is read from its file when it is needed. */
 struct FetchCommand {
   Header header;
-  int32_t weight, words;
-  View out; ///< f32
+  int32_t weight, halves;
+  View out; ///< f16, whatever the weight is
 };
 
 /** Words of a pixel of so many channels in eight-bit storage. */

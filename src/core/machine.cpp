@@ -101,9 +101,9 @@ void Run::check_fetches() const {
                     fetch.weight));
     }
     const uint64_t bytes = packed_bytes((*outside_.fetched)[size_t(fetch.weight)]);
-    if (bytes > uint64_t(fetch.words) * 4) {
+    if (bytes > uint64_t(fetch.halves) * 2) {
       refuse(format("%s: expected room for %llu bytes, got %llu", describe(i, command).c_str(),
-                    ull(bytes), ull(uint64_t(fetch.words) * 4)));
+                    ull(bytes), ull(uint64_t(fetch.halves) * 2)));
     }
   }
 }

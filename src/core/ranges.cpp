@@ -209,7 +209,7 @@ void ranges(const Header &command, int32_t threads, Claims &claims) {
       break;
     case Opcode::fetch: {
       const auto &c = reinterpret_cast<const FetchCommand &>(command);
-      out.flat("out", c.out, uint64_t(c.words), kWritten);
+      out.flat("out", c.out, uint64_t(c.halves), kWritten);
       break;
     }
   }

@@ -9,6 +9,7 @@ import { PackForm } from '../../lib/runtime/addon-types.js'
 import { native } from '../../lib/runtime/native.js'
 import { rejectsCode, rows, throwsCode } from './support.js'
 
+const half = (offset: number) => ({ ...rows(offset, 0), dtype: dtypeCode.f16 })
 const none = new Float64Array(0)
 const device = process.env.SLUICE_TEST_DEVICE ?? 'cpu'
 
@@ -117,7 +118,7 @@ if (device === 'cpu') {
     file.close()
     for (const weight of [0, 1]) {
       const writer = new CommandWriter()
-      writer.fetch(0, 0, { weight, words: bytes / 4, out: rows(64, 0) })
+      writer.fetch(0, 0, { weight, halves: bytes / 2, out: half(64) })
       const stream = native().loadStream('cpu', writer.finish(), Float64Array.of(bytes + 64, 0, 0))
       const arena = native().createBlock('cpu', bytes + 64)
       await stream.run(arena, null, none, 2, undefined, { fetched }).done
@@ -128,7 +129,7 @@ if (device === 'cpu') {
       arena.release()
     }
     const writer = new CommandWriter()
-    writer.fetch(0, 0, { weight: 1, words: 4, out: rows(0, 0) })
+    writer.fetch(0, 0, { weight: 1, halves: 8, out: half(0) })
     const stream = native().loadStream('cpu', writer.finish(), Float64Array.of(64, 0, 0))
     const arena = native().createBlock('cpu', 64)
     throwsCode(
@@ -167,7 +168,7 @@ if (device === 'cpu') {
     ])
     writeFileSync(path, new Uint8Array(16))
     const writer = new CommandWriter()
-    writer.fetch(0, 0, { weight: 0, words: 1024, out: rows(0, 0) })
+    writer.fetch(0, 0, { weight: 0, halves: 2048, out: half(0) })
     const stream = native().loadStream('cpu', writer.finish(), Float64Array.of(4096, 0, 0))
     const arena = native().createBlock('cpu', 4096)
     await rejectsCode(
