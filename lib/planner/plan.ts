@@ -155,9 +155,14 @@ export class StagePlanner {
   private within(share: number, budget: number): StagePlan | undefined {
     const residency = this.residencyAt(share)
     const allowed = budget - this.fixedBytes(residency)
-    if (allowed < 0) return undefined
+    if (allowed < 0 || (share > 0 && allowed < this.floor())) return undefined
     const plan = this.assemble(residency, programs => programs.find(allowed))
     return plan && plan.peakBytes <= budget ? plan : undefined
+  }
+
+  /** What the programs need without any weights, at the least. */
+  private floor(): number {
+    return Math.max(...this.residencyAt(0).programs.map(program => program.floor()))
   }
 
   private fixedBytes({ weights }: Residency): number {
@@ -327,6 +332,10 @@ class ProgramPlanner {
     if (simple) return simple
     const found = this.search.find(allowed)
     return found && this.describe(found)
+  }
+
+  floor(): number {
+    return this.options.slices === undefined ? this.search.floor() : 0
   }
 
   /** What needs no search: chosen slices, or all whole where that fits. */

@@ -71,6 +71,11 @@ export class ProgramSearch {
     return { program, storage, fit: arrange(storage, storage.groups.map(unsliced)) }
   }
 
+  /** Bytes below which nothing is found, here or where weights are streamed besides. Bands of rows have no such bound. */
+  floor(): number {
+    return this.bandable() ? 0 : this.narrowest().partitioner.bottleneck().bytes
+  }
+
   /** The fastest arrangement found within `allowed` bytes, or none. */
   find(allowed: number): Arrangement | undefined {
     const found = this.fastest(allowed)
@@ -255,13 +260,17 @@ export class ProgramSearch {
   }
 
   private makeBands(): Bands | undefined {
-    const many = ({ output: { shape } }: Node) => shape.length === 4 && shape[0]! > fewFrames
-    if (this.program.nodes.some(many)) return undefined
+    if (!this.bandable()) return undefined
     const { chosen } = this.narrowest()
     const inOrder = this.candidates.filter(candidate => chosen.includes(candidate))
     const program = advanceLastReaders(recompute(this.program, inOrder))
     const storage = this.store(program, formGroups(program, [1]))
     return { program, storage, search: new BandSearch(storage) }
+  }
+
+  private bandable(): boolean {
+    const many = ({ output: { shape } }: Node) => shape.length === 4 && shape[0]! > fewFrames
+    return !this.program.nodes.some(many)
   }
 
   private store(program: Program, groups: readonly Group[], overlays?: Overlays): Storage {
