@@ -34,8 +34,9 @@ int device_info(int32_t index, sluice_device_info *out) {
   return SLUICE_OK;
 }
 
-int block_create(int32_t index, uint64_t bytes, sluice_block **out, char *error, size_t capacity) {
-  return create_block(devices()[size_t(index)], bytes, out, {error, capacity});
+int block_create(int32_t index, uint64_t bytes, int32_t host, sluice_block **out, char *error,
+                 size_t capacity) {
+  return create_block(devices()[size_t(index)], bytes, host != 0, out, {error, capacity});
 }
 
 void block_destroy(sluice_block *block) { destroy_block(block); }

@@ -246,6 +246,16 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
   return cudaSuccess;
 }
 
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                              size_t width, size_t lines, cudaMemcpyKind, cudaStream_t) {
+  if (width > to_pitch || width > from_pitch) return noted(cudaErrorInvalidValue);
+  for (size_t i = 0; i < lines; ++i) {
+    std::memcpy(static_cast<char *>(to) + i * to_pitch,
+                static_cast<const char *>(from) + i * from_pitch, width);
+  }
+  return cudaSuccess;
+}
+
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t) {
   std::memset(to, value, bytes);
   return cudaSuccess;

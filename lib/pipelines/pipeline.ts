@@ -246,7 +246,8 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
 
   /** The planners of all stages: kept, since another budget is planned sooner than the first. */
   private plannersOf(options: O, weights?: DType): Planned<S> {
-    const key = JSON.stringify([this.shapeOf(options), weights, options.slices, options.recompute])
+    const { slices, recompute, streaming } = options
+    const key = JSON.stringify([this.shapeOf(options), weights, slices, recompute, streaming])
     if (this.planned?.key !== key) {
       const inputs = this.inputsOf(options, weights)
       this.planned = { key, inputs, planners: new StagePlanners(inputs.stageOptions) }
@@ -309,6 +310,7 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
       weightDtype,
       slices: options.slices,
       ...(options.recompute !== undefined && { recompute: options.recompute }),
+      streaming: options.streaming,
       activations: shape.dtype ?? defaultActivations(target),
       cost: costModel(target),
     }

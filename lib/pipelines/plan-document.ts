@@ -64,6 +64,7 @@ export function planned(
     ...shape,
     slices: undefined,
     recompute: undefined,
+    streaming: undefined,
   })) {
     const got = (given as Record<string, unknown>)[name]
     if (got !== undefined && got !== expected)

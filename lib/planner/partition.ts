@@ -5,6 +5,7 @@ import type { CommandCosts } from './cost.js'
 import { type Group, makeGroup, OpenGroup, type Slicing, unsliced } from './group.js'
 import { GroupMemory, ScratchTable } from './group-memory.js'
 import { aligned, boundOf, type Overlays, type Surroundings, storageOf } from './storage.js'
+import type { Streaming } from './streaming.js'
 
 /** Nodes [first, end) of the order that can be one group. */
 interface Segment {
@@ -74,6 +75,7 @@ export class Partitioner {
     private readonly shared: SharedMemories = new Map(),
     private readonly changed: ReadonlySet<Tensor> = new Set(),
     private readonly overlays: Overlays = new Map(),
+    private readonly streaming?: Streaming,
   ) {
     this.order = program.nodes
     this.bound = boundOf(program)
@@ -294,7 +296,7 @@ export class Partitioner {
       ({ inputs, output }) =>
         this.changed.has(output) || inputs.some(({ tensor }) => this.changed.has(tensor)),
     )
-    const key = `${nodes[0]!.output.id} ${nodes.at(-1)!.output.id} ${nodes.length}`
+    const key = `${nodes[0]!.output.id} ${nodes.at(-1)!.output.id} ${nodes.length} ${this.streamedNext(end)?.output.id}`
     const known = changed ? undefined : this.shared.get(key)
     if (known) return known
     const around = this.surroundings(first, end, nodes)
@@ -319,7 +321,18 @@ export class Partitioner {
       before: [...before],
       readAfter: tensor => this.lastRead(tensor) >= end,
       overlays: this.overlays,
+      streaming: this.streaming,
+      next: this.streamedNext(end),
     }
+  }
+
+  /** The op at a position, where its weights come before it. */
+  private streamedNext(end: number): Node | undefined {
+    const next = this.order[end]
+    const { streaming } = this
+    return next && streaming && streaming.lead > 0 && streaming.of(next).length > 0
+      ? next
+      : undefined
   }
 
   private lastRead(tensor: Tensor): number {

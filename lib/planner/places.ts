@@ -6,6 +6,7 @@ import { dtypeBytes, type Tensor } from '../program/tensor.js'
 import { dtypeCode, slotArena, slotBound, type View } from './commands.js'
 import { type Group, restrict, type SlicedNode, type Slicing } from './group.js'
 import type { Buffer } from './storage.js'
+import { type StreamedOperand, Streaming } from './streaming.js'
 import type { WeightLayout } from './weights.js'
 
 /** What lowering needs of a planned program. */
@@ -39,11 +40,14 @@ export class Places {
   private readonly pieces = new Map<Tensor, Piece[]>()
   private readonly owned = new Map<string, number>()
 
+  readonly streaming: Streaming
+
   constructor(
     readonly plan: Lowerable,
     readonly layout: WeightLayout,
     base: number,
   ) {
+    this.streaming = new Streaming(layout, plan.target.backend)
     boundTensors(plan.program).forEach(({ tensor }, i) => this.bound.set(tensor, slotBound + i))
     plan.buffers.forEach((buffer, i) => {
       const offset = base + plan.offsets[i]!
@@ -70,6 +74,12 @@ export class Places {
       const { axis, range } = buffer.band
       return range[0] < region[axis]![1] && region[axis]![0] < range[1]
     })
+  }
+
+  /** Where a streamed weight lies while its op runs, and from which time on. */
+  streamed({ tensor }: StreamedOperand): { offset: number; start: number } {
+    const { offset, buffer } = this.pieces.get(tensor)![0]!
+    return { offset, start: buffer.start }
   }
 
   /** Offset of the scratch of a node (without `input`), or of the slab of one of its operands. */

@@ -13,14 +13,15 @@ import {
 } from './group.js'
 import type { ProgramPlan } from './plan.js'
 import { alignment, type Buffer } from './storage.js'
+import type { Streaming } from './streaming.js'
 
 /**
  * Checks a plan that came from a file, apart from how the planner makes one: groups that can be sliced so, memory for everything that is
  * read and written for as long as it is needed, and no two buffers at one place at one time.
  * @returns what is wrong first; undefined for a sound plan
  */
-export function faultOf(plan: ProgramPlan): string | undefined {
-  return groupFault(plan) ?? placeFault(plan) ?? new Lifetimes(plan).fault()
+export function faultOf(plan: ProgramPlan, streaming: Streaming): string | undefined {
+  return groupFault(plan) ?? placeFault(plan) ?? new Lifetimes(plan, streaming).fault()
 }
 
 const isCount = (value: unknown, most: number): boolean =>
@@ -122,7 +123,10 @@ class Lifetimes {
   private readonly lastRead = new Map<Tensor, number>()
   private readonly groupOf = new Map<Tensor, Set<number>>()
 
-  constructor(private readonly plan: ProgramPlan) {
+  constructor(
+    private readonly plan: ProgramPlan,
+    private readonly streaming: Streaming,
+  ) {
     const { program, buffers, groups } = plan
     this.bound = new Set<Tensor>([
       ...Object.values(program.inputs),
@@ -154,11 +158,40 @@ class Lifetimes {
     let time = 0
     for (const group of groups) {
       const slicing = slicings[group.id]!
-      const fault = slicing.bands
-        ? this.bandedFault(group, slicing, time)
-        : this.slicedFault(group, slicing, time)
+      const fault =
+        this.streamedFault(group, slicing, time) ??
+        (slicing.bands
+          ? this.bandedFault(group, slicing, time)
+          : this.slicedFault(group, slicing, time))
       if (fault) return fault
       time += group.nodes.length * (slicing.bands ?? 1)
+    }
+    return undefined
+  }
+
+  /** A streamed weight has memory of its own from before its op's first slice until after its last. */
+  private streamedFault(group: Group, slicing: Slicing, time: number): string | undefined {
+    const length = group.nodes.length * (slicing.bands ?? 1)
+    for (const [index, node] of group.nodes.entries()) {
+      let [from, to] = [time + index, time + index + 1]
+      if (this.loops(group)) [from, to] = [time, time + length]
+      const at = group.inner.findIndex(({ first, last }) => first <= index && index <= last)
+      const inner = group.inner[at]
+      if (inner && slicing.inner[at]! < inner.extent) {
+        from = Math.min(from, time + inner.first)
+        to = Math.max(to, time + inner.last + 1)
+      }
+      for (const { tensor, weight } of this.streaming.of(node)) {
+        const [held, ...others] = this.pieces.get(tensor) ?? []
+        const sound =
+          held?.kind === 'whole' &&
+          others.length === 0 &&
+          held.tensors.length === 1 &&
+          held.bytes >= weight.bytes &&
+          held.start <= from &&
+          held.end >= to
+        if (!sound) return `${node.name} with ${weight.bytes} bytes for ${weight.tensor.name}`
+      }
     }
     return undefined
   }

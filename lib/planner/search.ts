@@ -1,16 +1,17 @@
 import type { Node, Program } from '../program/graph.js'
-import type { Target } from '../program/op.js'
+import { flopsOf, type Target } from '../program/op.js'
 import type { Tensor } from '../program/tensor.js'
 import { packBuffers } from './arena.js'
 import { arrange, type Fit, placeables } from './arrange.js'
 import { BandSearch } from './band-search.js'
 import type { CommandCosts } from './cost.js'
-import { formGroups, unsliced } from './group.js'
+import { formGroups, type Group, unsliced } from './group.js'
 import { ScratchTable } from './group-memory.js'
 import { advanceLastReaders, gatherSmallWork } from './order.js'
 import { Partitioner, type SharedMemories } from './partition.js'
-import { flopsOf, type Recomputable, recomputable, recompute } from './recompute.js'
+import { type Recomputable, recomputable, recompute } from './recompute.js'
 import { assignStorage, type Overlays, type Storage } from './storage.js'
+import type { Streaming } from './streaming.js'
 
 /** A program with its groups, slicings and arena. */
 export interface Arrangement {
@@ -56,6 +57,7 @@ export class ProgramSearch {
     private readonly target: Target,
     private readonly costs: CommandCosts,
     share: number,
+    private readonly streaming?: Streaming,
   ) {
     this.candidates = recomputable(program)
     this.spare = share * program.nodes.reduce((sum, node) => sum + flopsOf(node), 0)
@@ -65,8 +67,19 @@ export class ProgramSearch {
   /** Nothing sliced. */
   whole(): Arrangement {
     const { program } = this
-    const storage = assignStorage(program, formGroups(program), this.target)
+    const storage = this.store(program, formGroups(program))
     return { program, storage, fit: arrange(storage, storage.groups.map(unsliced)) }
+  }
+
+  /** Bytes below which nothing is found, here or where weights are streamed besides. Bands of rows have no such bound. */
+  floor(): number {
+    return this.bandable() ? 0 : this.narrowest().partitioner.bottleneck().bytes
+  }
+
+  /** The fastest arrangement found within `allowed` bytes, or none. */
+  find(allowed: number): Arrangement | undefined {
+    const found = this.fastest(allowed)
+    return found && this.repacked(found)
   }
 
   /** The fastest arrangement found within `allowed` bytes; that of the least bytes where none was found. */
@@ -176,12 +189,7 @@ export class ProgramSearch {
       ])
       if (seen.has(key)) continue
       seen.add(key)
-      const storage = assignStorage(
-        variant.program,
-        partition.groups,
-        this.target,
-        variant.overlays,
-      )
+      const storage = this.store(variant.program, partition.groups, variant.overlays)
       const fit = arrange(storage, [...partition.slicings])
       if (!best || fit.packing.bytes < best.fit.packing.bytes)
         best = { program: variant.program, storage, fit }
@@ -240,6 +248,7 @@ export class ProgramSearch {
       this.memories,
       changed,
       overlays,
+      this.streaming,
     )
     return { program, chosen, overlays, partitioner }
   }
@@ -251,13 +260,21 @@ export class ProgramSearch {
   }
 
   private makeBands(): Bands | undefined {
-    const many = ({ output: { shape } }: Node) => shape.length === 4 && shape[0]! > fewFrames
-    if (this.program.nodes.some(many)) return undefined
+    if (!this.bandable()) return undefined
     const { chosen } = this.narrowest()
     const inOrder = this.candidates.filter(candidate => chosen.includes(candidate))
     const program = advanceLastReaders(recompute(this.program, inOrder))
-    const storage = assignStorage(program, formGroups(program, [1]), this.target)
+    const storage = this.store(program, formGroups(program, [1]))
     return { program, storage, search: new BandSearch(storage) }
+  }
+
+  private bandable(): boolean {
+    const many = ({ output: { shape } }: Node) => shape.length === 4 && shape[0]! > fewFrames
+    return !this.program.nodes.some(many)
+  }
+
+  private store(program: Program, groups: readonly Group[], overlays?: Overlays): Storage {
+    return assignStorage(program, groups, this.target, overlays, this.streaming)
   }
 }
 

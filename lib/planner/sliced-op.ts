@@ -126,6 +126,8 @@ export class SlicedOp {
   private weight(role: string, tensor: WeightTensor, at: number): View {
     const form = packForm(this.node, role)
     const packed = this.places.layout.find(tensor, form)
+    const streamed = this.places.streaming.of(this.node).find(({ input }) => input === at)
+    const base = streamed ? this.places.streamed(streamed).offset : packed.offset
     const rowStride = channelsOf(tensor)
     const vector = role === 'positions' || role === 'b' || role === 'source'
     const region = this.reads[at]!
@@ -134,9 +136,9 @@ export class SlicedOp {
       : 0
     const code = role === 'weight' || role === 'table' ? dtypeCode[packed.dtype] : dtypeCode.f32
     return {
-      slot: slotWeights,
+      slot: streamed ? slotArena : slotWeights,
       dtype: code,
-      offset: packed.offset + first * 4,
+      offset: base + first * 4,
       strides: [0, 0, rowStride],
     }
   }

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define SLUICE_BACKEND_VERSION 3
+#define SLUICE_BACKEND_VERSION 4
 
 enum sluice_status {
   SLUICE_OK = 0,
@@ -56,8 +56,9 @@ typedef struct sluice_backend {
   const char *(*why_none)(void); /* why device_count is 0; a sentence */
   int (*device_info)(int32_t device, sluice_device_info *out);
 
-  /* Memory. Addresses of a block do not change while it lives. */
-  int (*block_create)(int32_t device, uint64_t bytes, sluice_block **out, char *error,
+  /* Memory. Addresses of a block do not change while it lives. host 1: memory of the host that the
+       device's copies reach; kernels do not. */
+  int (*block_create)(int32_t device, uint64_t bytes, int32_t host, sluice_block **out, char *error,
                       size_t capacity);
   void (*block_destroy)(sluice_block *block);
   void *(*block_address)(sluice_block *block);

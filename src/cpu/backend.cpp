@@ -46,7 +46,8 @@ int device_info(int32_t, sluice_device_info *out) {
   return SLUICE_OK;
 }
 
-int block_create(int32_t, uint64_t bytes, sluice_block **out, char *error, size_t capacity) {
+int block_create(int32_t, uint64_t bytes, int32_t, sluice_block **out, char *error,
+                 size_t capacity) {
   sluice_block *const block = new (std::nothrow) sluice_block{nullptr, bytes};
   if (block) block->data = static_cast<uint8_t *>(tiles_map(bytes));
   if (!block || !block->data) {

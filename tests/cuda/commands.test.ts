@@ -5,9 +5,16 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { emulatedPlugin, gpu } from './support.js'
 
-for (const family of ['pointwise', 'norm', 'quantise', 'conv', 'attention']) {
+for (const family of [
+  'cpu/pointwise',
+  'cpu/norm',
+  'cpu/quantise',
+  'cpu/conv',
+  'cpu/attention',
+  'copy',
+]) {
   test(`${family}: as on the CPU`, async () => {
-    const file = fileURLToPath(new URL(`../src/cpu/${family}.test.js`, import.meta.url))
+    const file = fileURLToPath(new URL(`../src/${family}.test.js`, import.meta.url))
     const child = spawn(process.execPath, [file], {
       env: { ...process.env, SLUICE_CUDA_BACKEND: emulatedPlugin, SLUICE_TEST_DEVICE: gpu },
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -102,7 +102,7 @@ test('commands for other devices are refused', async () => {
     return writer.finish()
   }
   const load = (device: string, words: Int32Array) =>
-    native().loadStream(device, words, Float64Array.of(128, 0))
+    native().loadStream(device, words, Float64Array.of(128, 0, 0))
   assert.ok(load(gpu, write(view)))
   throwsCode(() => load('cpu', write(view)), 'bad-command', /source\[0\]: expected dtype f32, got/)
   throwsCode(() => load(gpu, write(absent)), 'bad-command', /source\[0\]: expected an operand/)
@@ -117,7 +117,7 @@ test('activations that a device does not compute with are refused', async () => 
 
 test('a run keeps to the device of its stream', async () => {
   const writer = new CommandWriter()
-  const stream = native().loadStream(gpu, writer.finish(), Float64Array.of(64, 0))
+  const stream = native().loadStream(gpu, writer.finish(), Float64Array.of(64, 0, 0))
   const arena = native().createBlock('cpu', 64)
   const run = async () => stream.run(arena, null, new Float64Array(0), 1).done
   await rejectsCode(run(), 'argument', /expected blocks of device cuda:0/)

@@ -49,6 +49,9 @@ async function agrees(program: Program, seed: number): Promise<void> {
     const sliced = await execute(program, seed, { dtype, budget })
     assert.equal(sliced.values, whole.values, `${program.name} ${seed} ${dtype}, sliced`)
     assert.is(sliced.measured, sliced.predicted)
+    const streamed = await execute(program, seed, { dtype, streaming: 'always' })
+    assert.equal(streamed.values, whole.values, `${program.name} ${seed} ${dtype}, streamed`)
+    assert.is(streamed.measured, streamed.predicted)
   }
 }
 
