@@ -1,4 +1,4 @@
-// Packs what a machine with a GPU needs besides the working tree, as out/gpu/pack.tar.gz: this node, the addon and the CUDA plug-in,
+// Packs what a machine with a GPU needs besides the working tree, as out/gpu/pack.tar.xz: this node, the addon and the CUDA plug-in,
 // the compiled scripts, the packages they load and, for gpu:bench, Python wheels of diffusers. Names in it begin at the repository's root.
 //   node scripts/gpu-pack.mjs [--no-wheels]      docs/gpu.md says how it is used
 import { spawnSync } from 'node:child_process'
@@ -83,9 +83,9 @@ function main() {
   }
   for (const name of readdirSync(stage))
     console.log(`${name.padEnd(14)} ${(bytesOf(join(stage, name)) / 2 ** 20).toFixed(1)} MiB`)
-  const pack = join(FOLDER, 'pack.tar.gz')
-  run('tar', ['-C', stage, '-czf', pack, ...readdirSync(stage)], {
-    env: { ...process.env, GZIP: '-9' },
+  const pack = join(FOLDER, 'pack.tar.xz')
+  run('tar', ['-C', stage, '-cJf', pack, ...readdirSync(stage)], {
+    env: { ...process.env, XZ_OPT: '-3' },
   })
   rmSync(stage, { recursive: true })
   const [packed, tracked] = [statSync(pack).size, trackedBytes()]
