@@ -126,6 +126,11 @@ const emitters: Record<string, (writer: CommandWriter, slice: SlicedOp) => void>
     })
   },
 
+  move(writer, s) {
+    const place = { ticket: 0, source: s.view('source'), out: s.out() }
+    writer.copy(s.node.id, s.index, { extents: s.extents, ...place })
+  },
+
   unary(writer, s) {
     writer.unary(s.node.id, s.index, {
       act: act(s.node),

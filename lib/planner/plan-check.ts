@@ -132,6 +132,7 @@ class Lifetimes {
       ...Object.values(program.inputs),
       ...Object.values(program.outputs),
       ...program.weights,
+      ...program.nodes.flatMap(({ output }) => (output.host ? [output] : [])),
     ])
     for (const buffer of buffers) {
       for (const tensor of buffer.tensors) push(this.pieces, tensor, buffer)

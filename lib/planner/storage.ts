@@ -112,6 +112,7 @@ export function boundOf(program: Program): Set<Tensor> {
     ...Object.values(program.inputs),
     ...Object.values(program.outputs),
     ...program.weights,
+    ...program.nodes.flatMap(({ output }) => (output.host ? [output] : [])),
   ])
 }
 
