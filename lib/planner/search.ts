@@ -11,7 +11,7 @@ import { advanceLastReaders, gatherSmallWork } from './order.js'
 import { Partitioner, type SharedMemories } from './partition.js'
 import { type Recomputable, recomputable, recompute } from './recompute.js'
 import { type Spillable, spill, spillable } from './spill.js'
-import { assignStorage, type Overlays, type Storage } from './storage.js'
+import { alignment, assignStorage, type Overlays, type Storage } from './storage.js'
 import type { Streaming } from './streaming.js'
 
 /** A program with its groups, slicings and arena. */
@@ -77,13 +77,17 @@ export class ProgramSearch {
 
   /** Bytes below which nothing is found, here or where weights are streamed besides. Bands of rows have no such bound. */
   floor(): number {
-    return this.bandable() ? 0 : this.narrowest().partitioner.bottleneck().bytes
+    // Bottlenecks count every buffer in whole alignments; the last of an arena may end before one.
+    return this.bandable() ? 0 : this.narrowest().partitioner.bottleneck().bytes - alignment + 1
   }
 
   /** The fastest arrangement found within `allowed` bytes, or none. */
   find(allowed: number): Arrangement | undefined {
     const found = this.fastest(allowed)
-    return found && this.repacked(found)
+    if (found) return this.repacked(found)
+    if (allowed < this.floor()) return undefined
+    const least = this.least()
+    return least.fit.packing.bytes <= allowed ? least : undefined
   }
 
   /** The fastest arrangement found within `allowed` bytes; that of the least bytes where none was found. */
