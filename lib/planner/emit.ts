@@ -80,8 +80,8 @@ const emitters: Record<string, (writer: CommandWriter, slice: SlicedOp) => void>
 
   attention(writer, s) {
     const q = operand(s.node, 'q')!
-    const heads = s.node.attrs.heads as number
-    const headDim = channelsOf(q) / heads
+    const headDim = channelsOf(q) / (s.node.attrs.heads as number)
+    const heads = s.extents[3] / headDim
     const keyShape = asFour(regionShape(s.read('k')), 1)
     const shared = operand(s.node, 'k')!.shape.length < q.shape.length
     const key = (role: string): View => {
