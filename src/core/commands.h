@@ -126,7 +126,7 @@ struct ConvCommand {
   View scratch;                 ///< threads * scratch_bytes
   uint32_t scratch_bytes;       ///< per thread: ((tile_rows-1)*stride+kernel_h) *
                                 ///< ((tile_cols-1)*stride+kernel_w) * pixel_stride * 4, or a
-                          ///< multiple, for as many frames at once where a tile is a whole one
+  ///< multiple, for as many frames at once where a tile is a whole one
 };
 
 /**

@@ -177,12 +177,10 @@ void attend(const Attention &a, int32_t first_query, int32_t row, int32_t rows, 
 
   TileJob job;
   for (int32_t i = 0; i < rows; ++i) job.rows[i] = a.queries + (int64_t)(row + i) * d;
-  job.panels = a.key_panels;
-  job.panel_stride = (int64_t)d * kPanel;
-  job.c = a.scores;
-  job.c_stride = a.scores_stride;
+  set_sums(job, a.scores, a.scores_stride, rows);
   job.from_zero = true;
-  multiply_rows<float>(job, straight_walk(d), rows, ceil_div(seen, kPanel));
+  multiply_rows<float>(job, straight_walk(d), rows, ceil_div(seen, kPanel), a.key_panels,
+                       (int64_t)d * kPanel);
 
   for (int32_t i = 0; i < rows; ++i) {
     float *sums = a.sums + (int64_t)(row + i) * a.width;
@@ -195,12 +193,10 @@ void attend(const Attention &a, int32_t first_query, int32_t row, int32_t rows, 
   }
 
   for (int32_t i = 0; i < rows; ++i) job.rows[i] = a.scores + i * a.scores_stride;
-  job.panels = a.value_panels;
-  job.panel_stride = (int64_t)a.c.block_k * kPanel;
-  job.c = a.sums + (int64_t)row * a.width;
-  job.c_stride = a.width;
+  set_sums(job, a.sums + (int64_t)row * a.width, a.width, rows);
   job.from_zero = key == 0;
-  multiply_rows<float>(job, straight_walk(seen), rows, a.width / kPanel);
+  multiply_rows<float>(job, straight_walk(seen), rows, a.width / kPanel, a.value_panels,
+                       (int64_t)a.c.block_k * kPanel);
 }
 
 /** A block of queries against all keys, whose panels are packed where `pack`. */
@@ -277,16 +273,13 @@ void attend_few(const Attention &a, int32_t item, int32_t head, int32_t first_qu
   });
 
   TileJob job;
-  job.panels = queries;
-  job.panel_stride = 0;
-  job.c_stride = kPanel;
   job.from_zero = true;
   const int32_t tiles = ceil_div(keys, kTileRows);
   for (int32_t t = 0; t < tiles; ++t) {
     const int32_t key = part_begin(keys, tiles, t), end = part_begin(keys, tiles, t + 1);
     for (int32_t i = key; i < end; ++i) job.rows[i - key] = a.key_panels + (int64_t)i * d;
-    job.c = scores + key * kPanel;
-    multiply_rows<float>(job, straight_walk(d), end - key, 1);
+    set_sums(job, scores + key * kPanel, kPanel, end - key);
+    multiply_rows<float>(job, straight_walk(d), end - key, 1, queries, 0);
   }
   if (a.c.causal) {
     alignas(64) static constexpr float kLane[16] = {0, 1, 2,  3,  4,  5,  6,  7,
@@ -309,15 +302,13 @@ void attend_few(const Attention &a, int32_t item, int32_t head, int32_t first_qu
     for (int32_t i = 0; i < kPanel; ++i) store(scores + (key + i) * kPanel, block[i]);
   }
   Walk walk = {kPanel, kPanel * kPanel, kFewKeys, 0, 0, 0, 0, keys};
-  job.panels = a.value_panels;
-  job.panel_stride = (int64_t)a.c.block_k * kPanel;
-  job.c_stride = a.width;
   const int32_t row_tiles = ceil_div(rows, kTileRows);
   for (int32_t t = 0; t < row_tiles; ++t) {
     const int32_t begin = part_begin(rows, row_tiles, t), end = part_begin(rows, row_tiles, t + 1);
     for (int32_t i = begin; i < end; ++i) job.rows[i - begin] = scores + i * kPanel;
-    job.c = a.sums + (int64_t)(row + begin) * a.width;
-    multiply_rows<float>(job, walk, end - begin, a.width / kPanel);
+    set_sums(job, a.sums + (int64_t)(row + begin) * a.width, a.width, end - begin);
+    multiply_rows<float>(job, walk, end - begin, a.width / kPanel, a.value_panels,
+                         (int64_t)a.c.block_k * kPanel);
   }
 }
 

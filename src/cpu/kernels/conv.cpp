@@ -196,24 +196,24 @@ int32_t lanes_of(const Conv &v, int32_t panel) {
 }
 
 /**
- * What the sums of pixels [begin, end) start from: what `out` holds of earlier channels, unrounded,
+ * What the sums of all pixels start from: what `out` holds of earlier channels, unrounded,
  * or bias, vector and residual (with pairs, the bias is padded and there is nothing else).
  */
-void begin_pixels(const Conv &v, const Group &g, const Pixels &pixels, int32_t begin, int32_t end,
-                  float *sums, int64_t sums_stride) {
+void begin_pixels(const Conv &v, const Group &g, const Pixels &pixels, float *sums,
+                  int64_t sums_stride) {
   for (int32_t j = 0; j < g.panels; ++j) {
     const int32_t lanes = lanes_of(v, g.first + j), column = (g.first + j) * kPanel;
     if (v.pairs) {
       const f32x16 value = v.bias ? load(v.bias + 2 * column) : zero();
       const f32x16 gate = v.bias ? load(v.bias + 2 * column + kPanel) : zero();
-      for (int32_t i = begin; i < end; ++i) {
+      for (int32_t i = 0; i < pixels.count; ++i) {
         store(sums + i * sums_stride + 32 * j, value);
         store(sums + i * sums_stride + 32 * j + 16, gate);
       }
       continue;
     }
     const f32x16 bias = v.bias && !g.resumes ? load_some(v.bias + column, lanes) : zero();
-    for (int32_t i = begin; i < end; ++i) {
+    for (int32_t i = 0; i < pixels.count; ++i) {
       const Pixel &p = pixels.at[i];
       f32x16 start = bias;
       if (g.resumes) {
@@ -241,14 +241,24 @@ void finish_pixels(const Conv &v, const Group &g, const Pixels &pixels, int32_t 
   }
 }
 
-/** Fetches what begin_pixels or finish_pixels will touch, pixels far apart. */
+/** Fetches where the sums of pixels [begin, end) go. */
 void fetch_pixels(const Conv &v, const Group &g, const Pixels &pixels, int32_t begin, int32_t end) {
   const int32_t column = g.first * kPanel, last = least(column + g.panels * kPanel, v.c.channels);
   for (int32_t i = begin; i < end; ++i) {
-    for (int32_t x = column; x < last; x += kPanel) {
-      if (v.residual && !g.resumes) __builtin_prefetch(v.residual + pixels.at[i].residual + x);
+    for (int32_t x = column; x < last; x += kPanel)
       __builtin_prefetch(v.out + pixels.at[i].out + x, 1);
-    }
+  }
+}
+
+/** Fetches part `part` of `parts` of rows of some panels of weights. */
+template <class W>
+void fetch_rows(const W *panels, int64_t panel_stride, int32_t count, int64_t rows, int32_t part,
+                int32_t parts) {
+  constexpr int64_t kLine = 64 / sizeof(W);
+  const int64_t end = rows * kPanel * (part + 1) / parts;
+  for (int32_t p = 0; p < count; ++p) {
+    for (int64_t q = rows * kPanel * part / parts / kLine * kLine; q < end; q += kLine)
+      __builtin_prefetch(panels + p * panel_stride + q, 0, 2);
   }
 }
 
@@ -297,6 +307,8 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
 
   alignas(64) float sums[kMostPixels * kGroupPanels * kPanel];
   alignas(64) float wide[kWidenFirst ? kTilePanels * kPieceRows * kPanel : 16];
+  alignas(64) float start[kTilePanels * kPanel];
+  const int64_t weight_stride = v.k_total * kPanel;
   TileJob job;
   job.from_zero = false;
   Group g;
@@ -305,7 +317,16 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
   for (int32_t i = 0; i < groups; ++i) {
     g.first = first + part_begin(last - first, groups, i);
     g.panels = first + part_begin(last - first, groups, i + 1) - g.first;
-    job.c_stride = (int64_t)g.panels * width * kPanel;
+    const int64_t sums_stride = (int64_t)g.panels * width * kPanel;
+    // Whole panels go straight from the bias to registers and from there to the output, where
+    // nothing else is done to them.
+    const bool whole = !v.pairs && (g.first + g.panels) * kPanel <= c.channels;
+    const bool from_bias = whole && !g.resumes && !v.vector && !v.residual;
+    const bool to_out = whole && (!g.ends || c.act == Act::none);
+    if (from_bias) {
+      for (int32_t x = 0; x < g.panels * kPanel; x += kPanel)
+        store(start + x, v.bias ? load(v.bias + g.first * kPanel + x) : zero());
+    }
     // With pairs, one half of the group's panels of weights after the other.
     for (int32_t part = 0; part < width; ++part) {
       const int32_t panel = g.first * width + part * g.panels;
@@ -318,37 +339,38 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
         const W *rows = piece_of<W>(v, panel, piece);
         const W *next = k < depth ? piece_of<W>(v, panel, piece_at(v, channels, k))
                                   : piece_of<W>(v, panel + g.panels, piece_at(v, channels, 0));
-        job.panels = rows;
-        job.panel_stride = v.k_total * kPanel;
         if (widen) {
           for (int32_t p = 0; p < g.panels; ++p) {
             for (int64_t q = 0; q < piece.count * kPanel; q += kPanel)
-              store(wide + p * piece.count * kPanel + q, load(rows + p * job.panel_stride + q));
+              store(wide + p * piece.count * kPanel + q, load(rows + p * weight_stride + q));
           }
-          job.panels = wide;
-          job.panel_stride = piece.count * kPanel;
         }
+        // All at once: rows may lie a multiple of the caches' period apart, where what is fetched
+        // ahead would not stay, but many loads wait together.
+        if (begins && !from_bias) begin_pixels(v, g, pixels, sums, sums_stride);
+        if (finishes) fetch_pixels(v, g, pixels, 0, least(pixels.count, kTileRows));
         for (int32_t t = 0; t < pixels.tiles; ++t) {
           const int32_t begin = part_begin(pixels.count, pixels.tiles, t);
           const int32_t end = part_begin(pixels.count, pixels.tiles, t + 1);
-          if (begins) begin_pixels(v, g, pixels, begin, end, sums, job.c_stride);
-          if (finishes) fetch_pixels(v, g, pixels, begin, end);
-          // The next piece comes nearer while this one is used.
-          const int64_t line = 64 / sizeof(W);
-          for (int32_t p = 0; p < g.panels; ++p) {
-            const W *at = next + p * v.k_total * kPanel;
-            const int64_t stop = piece.count * kPanel * (t + 1) / pixels.tiles;
-            for (int64_t q = piece.count * kPanel * t / pixels.tiles / line * line; q < stop;
-                 q += line)
-              __builtin_prefetch(at + q, 0, 2);
+          // What comes next comes nearer while this is computed.
+          if (finishes) fetch_pixels(v, g, pixels, end, least(pixels.count, end + kTileRows));
+          fetch_rows(next, weight_stride, g.panels, piece.count, t, pixels.tiles);
+          for (int32_t r = begin; r < end; ++r) {
+            const Pixel &p = pixels.at[r];
+            float *const own = sums + r * sums_stride, *const out =
+                                                           v.out + p.out + g.first * kPanel;
+            job.rows[r - begin] = v.packed + p.in;
+            job.from[r - begin] = begins && from_bias ? start : own;
+            job.to[r - begin] = finishes && to_out ? out : own;
           }
-          for (int32_t r = begin; r < end; ++r) job.rows[r - begin] = v.packed + pixels.at[r].in;
-          job.c = sums + begin * job.c_stride + part * g.panels * kPanel;
-          if (widen)
-            tile_kernel_for<float>(end - begin, g.panels)(job, walk);
-          else
-            tile_kernel_for<W>(end - begin, g.panels)(job, walk);
-          if (finishes) finish_pixels(v, g, pixels, begin, end, sums, job.c_stride);
+          const int64_t column = part * g.panels * kPanel;
+          if (widen) {
+            tile_kernel_for<float>(end - begin, g.panels)(job, walk, wide, piece.count * kPanel,
+                                                          column);
+          } else {
+            tile_kernel_for<W>(end - begin, g.panels)(job, walk, rows, weight_stride, column);
+          }
+          if (finishes && !to_out) finish_pixels(v, g, pixels, begin, end, sums, sums_stride);
         }
       }
     }
