@@ -134,10 +134,10 @@ struct ConvCommand {
  * then over the next block's. GEGLU's sums cannot wait in the output, so that it takes all at once.
  * Same as convBlock in lib/program/ops/conv.ts.
  */
-static constexpr int32_t conv_block(int32_t channels, Act act) {
-  constexpr int32_t kMost = 320;
-  if (act == Act::geglu || channels <= kMost) return channels;
-  const int32_t blocks = (channels + kMost - 1) / kMost;
+static constexpr int32_t conv_block(int32_t channels, int32_t taps, Act act) {
+  const int32_t most = taps == 1 ? 640 : 320;
+  if (act == Act::geglu || channels <= most) return channels;
+  const int32_t blocks = (channels + most - 1) / most;
   return ((channels + blocks - 1) / blocks + 15) / 16 * 16;
 }
 

@@ -243,9 +243,6 @@ const tilePixels = 128
 const tileBytes = 384 * 1024
 /** Elements of weights from which on small frames share a tile, so that weights are read less often. */
 const manyWeights = 2 ** 18
-/** Most input channels that are packed at a time. */
-const mostChannels = 320
-
 /**
  * The packed input tile of one thread: tile rows x tile cols output pixels with their halo, a block of input channels, float32; where that is
  * a whole frame, several of them. tile = [tileRows, tileCols, pixelStride].
@@ -291,16 +288,18 @@ function noScratch(call: OpCall): Scratch {
 }
 
 /** Input channels packed at a time: conv_block in src/core/commands.h. */
-export function convBlock(channels: number, act: Activation): number {
-  if (act === 'geglu' || channels <= mostChannels) return channels
-  const blocks = Math.ceil(channels / mostChannels)
+export function convBlock(channels: number, taps: number, act: Activation): number {
+  const most = taps === 1 ? 640 : 320
+  if (act === 'geglu' || channels <= most) return channels
+  const blocks = Math.ceil(channels / most)
   return 16 * Math.ceil(Math.ceil(channels / blocks) / 16)
 }
 
 /** Floats between pixels of a packed tile: no multiple of 1 KiB, where eight pixels fall in one cache set. */
 function packedStride(call: OpCall): number {
   const channels = operands(call, 'source').reduce((sum, source) => sum + channelsOf(source), 0)
-  const block = convBlock(channels, activationOf(call.attrs))
+  const taps = elementCount(operand(call, 'weight')!.shape.slice(2))
+  const block = convBlock(channels, taps, activationOf(call.attrs))
   return block % 256 === 0 ? block + 16 : block
 }
 

@@ -48,7 +48,7 @@ Conv::Conv(const ConvCommand &command, Bases bases, int32_t thread) : c(command)
   affine = address<const float>(c.affine, bases);
   packed = (float *)(address<char>(c.scratch, bases) + (uint64_t)thread * c.scratch_bytes);
   in_channels = c.source_channels[0] + (c.sources > 1 ? c.source_channels[1] : 0);
-  block = conv_block(in_channels, c.act);
+  block = conv_block(in_channels, c.kernel_h * c.kernel_w, c.act);
   pairs = c.act == Act::geglu;
   panels = ceil_div(c.channels, kPanel);
   k_total = (int64_t)c.kernel_h * c.kernel_w * in_channels;
