@@ -164,7 +164,8 @@ struct Pixel {
 
 /** Pixels [begin, end) of a tile, in the order of frames, rows and columns. */
 struct Pixels {
-  int32_t count, tiles; ///< tiles: register tiles of nearly equal size
+  int32_t count, tiles;           ///< tiles: register tiles of nearly equal size
+  int32_t first[kMostPixels + 1]; ///< of each register tile
   Pixel at[kMostPixels];
 };
 
@@ -174,6 +175,8 @@ void find_pixels(const Conv &v, const Tile &tile, int32_t begin, int32_t end, Pi
   int32_t f = begin / tile.cols / tile.rows;
   pixels.count = end - begin;
   pixels.tiles = ceil_div(pixels.count, kTileRows);
+  for (int32_t t = 0; t <= pixels.tiles; ++t)
+    pixels.first[t] = part_begin(pixels.count, pixels.tiles, t);
   for (int32_t i = 0; i < pixels.count; ++i) {
     Pixel &p = pixels.at[i];
     const int64_t row = (int64_t)f * tile.in_rows + y * c.stride;
@@ -250,15 +253,12 @@ void fetch_pixels(const Conv &v, const Group &g, const Pixels &pixels, int32_t b
   }
 }
 
-/** Fetches part `part` of `parts` of rows of some panels of weights. */
+/** Fetches elements [begin, end) of each of some panels of weights. */
 template <class W>
-void fetch_rows(const W *panels, int64_t panel_stride, int32_t count, int64_t rows, int32_t part,
-                int32_t parts) {
+void fetch_rows(const W *panels, int64_t panel_stride, int32_t count, int64_t begin, int64_t end) {
   constexpr int64_t kLine = 64 / sizeof(W);
-  const int64_t end = rows * kPanel * (part + 1) / parts;
-  for (int32_t p = 0; p < count; ++p) {
-    for (int64_t q = rows * kPanel * part / parts / kLine * kLine; q < end; q += kLine)
-      __builtin_prefetch(panels + p * panel_stride + q, 0, 2);
+  for (int32_t p = 0; p < count; ++p, panels += panel_stride) {
+    for (int64_t q = begin; q < end; q += kLine) __builtin_prefetch(panels + q, 0, 2);
   }
 }
 
@@ -349,12 +349,14 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
         // ahead would not stay, but many loads wait together.
         if (begins && !from_bias) begin_pixels(v, g, pixels, sums, sums_stride);
         if (finishes) fetch_pixels(v, g, pixels, 0, least(pixels.count, kTileRows));
+        // Whole cache lines of the next piece for each register tile of this one.
+        const int64_t fetched = ceil_div(piece.count, (int64_t)2 * pixels.tiles) * 2 * kPanel;
         for (int32_t t = 0; t < pixels.tiles; ++t) {
-          const int32_t begin = part_begin(pixels.count, pixels.tiles, t);
-          const int32_t end = part_begin(pixels.count, pixels.tiles, t + 1);
+          const int32_t begin = pixels.first[t], end = pixels.first[t + 1];
           // What comes next comes nearer while this is computed.
           if (finishes) fetch_pixels(v, g, pixels, end, least(pixels.count, end + kTileRows));
-          fetch_rows(next, weight_stride, g.panels, piece.count, t, pixels.tiles);
+          fetch_rows(next, weight_stride, g.panels, t * fetched,
+                     least((t + 1) * fetched, piece.count * kPanel));
           for (int32_t r = begin; r < end; ++r) {
             const Pixel &p = pixels.at[r];
             float *const own = sums + r * sums_stride, *const out =
