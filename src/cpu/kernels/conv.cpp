@@ -11,7 +11,7 @@ namespace sluice::SLUICE_ISA_NAMESPACE {
 namespace {
 
 constexpr int32_t kGroupPanels = 2 * kTilePanels; // GEGLU needs panels in pairs
-constexpr int32_t kMostPixels = 256;              // whose sums are kept at a time
+constexpr int32_t kMostPixels = 128;              // whose sums are kept at a time
 
 struct Conv {
   const ConvCommand &c;
