@@ -91,8 +91,8 @@ void pack_queries(const Attention &a, int32_t item, int32_t head, int32_t first,
     const float *from = tokens.at(first + i);
     float *to = a.queries + (int64_t)i * d;
     fetch(tokens.at(first + least(i + 8, count - 1)), d);
-    for_lanes(d,
-              [&](int32_t x, int32_t lanes) { store(to + x, load_some(from + x, lanes) * scale); });
+    for_lanes(d, [&](int32_t x, int32_t lanes)
+                     SLUICE_INLINE { store(to + x, load_some(from + x, lanes) * scale); });
   }
 }
 
@@ -106,7 +106,7 @@ void pack_keys(const Attention &a, int32_t item, int32_t head, int32_t first, in
       fetch(tokens.at(first + least((panel + 1) * kPanel + i, count - 1)), d);
     }
     float *to = a.key_panels + (int64_t)panel * d * kPanel;
-    for_lanes(d, [&](int32_t x, int32_t lanes) {
+    for_lanes(d, [&](int32_t x, int32_t lanes) SLUICE_INLINE {
       f32x16 block[kPanel];
       for (int32_t i = 0; i < kPanel; ++i) block[i] = load_some(rows[i] + x, lanes);
       transpose(block);
@@ -123,9 +123,8 @@ void pack_values(const Attention &a, int32_t item, int32_t head, int32_t first, 
     const float *from = tokens.at(first + i);
     float *to = a.value_panels + (int64_t)i * kPanel;
     fetch(tokens.at(first + least(i + 12, count - 1)), d);
-    for_lanes(d, [&](int32_t x, int32_t lanes) {
-      store(to + x * panel_stride, load_some(from + x, lanes));
-    });
+    for_lanes(d, [&](int32_t x, int32_t lanes)
+                     SLUICE_INLINE { store(to + x * panel_stride, load_some(from + x, lanes)); });
   }
 }
 
@@ -137,14 +136,14 @@ float soften(float *scores, int32_t visible, int32_t count, float &peak, float &
   float factor = 1.0f;
   if (visible > 0) {
     f32x16 most = splat(-__builtin_inff());
-    for_lanes(visible, [&](int32_t i, int32_t lanes) {
+    for_lanes(visible, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
       const f32x16 s = load(scores + i);
       most = max(most, lanes == 16 ? s : keep_lanes(s, lanes, -__builtin_inff()));
     });
     const float row_most = reduce_max(most), new_peak = row_most > peak ? row_most : peak;
     const f32x16 base = splat(new_peak);
     f32x16 total = zero();
-    for_lanes(visible, [&](int32_t i, int32_t lanes) {
+    for_lanes(visible, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
       f32x16 p = exp(load(scores + i) - base);
       if (lanes < 16) p = keep_lanes(p, lanes, 0.0f);
       store(scores + i, p);
@@ -240,13 +239,14 @@ void pack_few(const Attention &a, const Tokens<const float> &keys,
     const float *from = keys.at(i);
     float *to = a.key_panels + (int64_t)i * d;
     fetch(keys.at(least(i + 4, count - 1)), d);
-    for_lanes(d, [&](int32_t x, int32_t lanes) { store(to + x, load_some(from + x, lanes)); });
+    for_lanes(d, [&](int32_t x, int32_t lanes)
+                     SLUICE_INLINE { store(to + x, load_some(from + x, lanes)); });
   }
   for (int32_t key = 0; key < count; key += kPanel) {
     const float *rows[kPanel];
     for (int32_t i = 0; i < kPanel; ++i) // absent values repeat the last one and are never read
       rows[i] = values.at(least(key + i, count - 1));
-    for_lanes(d, [&](int32_t x, int32_t lanes) {
+    for_lanes(d, [&](int32_t x, int32_t lanes) SLUICE_INLINE {
       f32x16 block[kPanel];
       for (int32_t i = 0; i < kPanel; ++i) block[i] = load_some(rows[i] + x, lanes);
       transpose(block);
@@ -281,7 +281,7 @@ void attend_few(const Attention &a, const Tokens<const float> &tokens, const Tok
   const f32x16 scale = splat(a.c.scale);
   const float *from[kPanel];
   for (int32_t i = 0; i < kPanel; ++i) from[i] = tokens.at(first + least(i, rows - 1));
-  for_lanes(d, [&](int32_t x, int32_t lanes) {
+  for_lanes(d, [&](int32_t x, int32_t lanes) SLUICE_INLINE {
     f32x16 block[kPanel];
     for (int32_t i = 0; i < kPanel; ++i) block[i] = load_some(from[i] + x, lanes) * scale;
     transpose(block);
@@ -315,7 +315,7 @@ void attend_few(const Attention &a, const Tokens<const float> &tokens, const Tok
     set_sums(job, lanes_of + x * kPanel, kPanel, end - x);
     multiply_rows<float>(job, straight_walk(keys), end - x, 1, scores, 0);
   }
-  for_lanes(d, [&](int32_t x, int32_t lanes) {
+  for_lanes(d, [&](int32_t x, int32_t lanes) SLUICE_INLINE {
     f32x16 block[kPanel];
     for (int32_t i = 0; i < kPanel; ++i)
       block[i] = i < lanes ? fma(load(lanes_of + (x + i) * kPanel), inverse, zero()) : zero();
@@ -334,9 +334,8 @@ void copy_rows(float *to, int64_t to_step, const float *from, int64_t from_step,
                int32_t n) {
   for (int32_t i = 0; i < rows; ++i, to += to_step, from += from_step) {
     if (i + 2 < rows) fetch(from + 2 * from_step, n);
-    for_lanes(n, [&](int32_t x, int32_t lanes) {
-      store_some(to + x, load_some(from + x, lanes), lanes);
-    });
+    for_lanes(n, [&](int32_t x, int32_t lanes)
+                     SLUICE_INLINE { store_some(to + x, load_some(from + x, lanes), lanes); });
   }
 }
 
@@ -386,7 +385,7 @@ void write_out(const Attention &a, int32_t item, int32_t head, int32_t first, in
     const f32x16 inverse = splat(1.0f / a.weights[i]);
     // A masked key may turn the sign of a zero sum, depending on the rows beside: adding +0 makes
     // both the same.
-    for_lanes(d, [&](int32_t x, int32_t lanes) {
+    for_lanes(d, [&](int32_t x, int32_t lanes) SLUICE_INLINE {
       store_some(to + x, fma(load(sums + x), inverse, zero()), lanes);
     });
   }

@@ -86,7 +86,7 @@ Tile tile_at(const Conv &v, int64_t index) {
 template <bool kAffine, Act kAct>
 void pack_channels(float *to, const float *from, const float *scale, const float *shift,
                    int32_t n) {
-  for_lanes(n, [&](int32_t i, int32_t lanes) {
+  for_lanes(n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
     f32x16 x = load_some(from + i, lanes);
     if constexpr (kAffine) x = fma(x, load_some(scale + i, lanes), load_some(shift + i, lanes));
     store_some(to + i, activate(x, kAct), lanes);
@@ -137,8 +137,9 @@ void pack_tile(const Conv &v, const Tile &tile, Channels channels) {
     for (int32_t q = 0; q < tile.in_cols; ++q, to += c.pixel_stride) {
       const int32_t col = col0 + q;
       if (!inside || col < 0 || col >= c.in_cols) {
-        for_lanes(channels.end - channels.begin,
-                  [&](int32_t i, int32_t lanes) { store_some(to + i, zero(), lanes); });
+        for_lanes(channels.end - channels.begin, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
+          store_some(to + i, zero(), lanes);
+        });
         continue;
       }
       const int32_t x =
