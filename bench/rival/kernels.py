@@ -102,6 +102,7 @@ def main():
         print(json.dumps(answer), flush=True)
 
 
-torch.set_flush_denormal(True)
-with torch.inference_mode():
-    main()
+if __name__ == "__main__":
+    torch.set_flush_denormal(True)
+    with torch.inference_mode():
+        main()
