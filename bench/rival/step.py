@@ -59,8 +59,9 @@ def animatediff(q, file):
         fill(adapter, file, "motion_adapter")
         model = diffusers.UNetMotionModel.from_unet2d(unet, adapter)
     sample = file.get_tensor("input/sample").permute(3, 0, 1, 2)[None].repeat(2, 1, 1, 1, 1)
-    text = file.get_tensor("input/encoder_hidden_states")[None].repeat(2, 1, 1)
     sample = sample.contiguous()
+    frames = sample.shape[2]  # each with its own copy of the text, as the pipeline has it
+    text = file.get_tensor("input/encoder_hidden_states")[None].repeat(2 * frames, 1, 1)
 
     def step():
         return model(sample, 500, encoder_hidden_states=text, return_dict=False)[0]
