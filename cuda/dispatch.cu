@@ -42,30 +42,6 @@ const Command &as(const Header &command) {
   return reinterpret_cast<const Command &>(command);
 }
 
-/** Plane by plane, in the stream's order; the addresses say which side is the host's. */
-cudaError_t copy_between_slots(const CopyCommand &c, const Launch &launch) {
-  const size_t size = c.source.dtype == DType::f16 || c.source.dtype == DType::bf16 ? 2 : 4;
-  const char *source = static_cast<const char *>(launch.bases[c.source.slot]) + c.source.offset();
-  char *out = static_cast<char *>(launch.bases[c.out.slot]) + c.out.offset();
-  // A frame's rows follow each other in every tensor; cols, too, where both sides are dense.
-  const bool dense = c.source.stride_w == c.channels && c.out.stride_w == c.channels;
-  const int32_t planes = dense ? c.frames : c.frames * c.rows;
-  const size_t width = size_t(dense ? c.cols * c.channels : c.channels) * size;
-  for (int32_t i = 0; i < planes; ++i) {
-    const int32_t f = dense ? i : i / c.rows, h = dense ? 0 : i % c.rows;
-    const auto start = [&](const View &v) {
-      return size_t(int64_t(f) * v.stride_f + int64_t(h) * v.stride_h) * size;
-    };
-    const auto pitch = [&](const View &v) { return size_t(dense ? v.stride_h : v.stride_w) * size; };
-    const int32_t lines = dense ? c.rows : c.cols;
-    const cudaError_t code = cudaMemcpy2DAsync(
-        out + start(c.out), lines > 1 ? pitch(c.out) : width, source + start(c.source),
-        lines > 1 ? pitch(c.source) : width, width, size_t(lines), cudaMemcpyDefault, launch.stream);
-    if (code != cudaSuccess) return code;
-  }
-  return cudaSuccess;
-}
-
 /** A command's name, and what its launch returned. */
 struct Launched {
   const char *name;
@@ -106,9 +82,9 @@ Launched launch_command(const Header &command, const Launch &launch) {
     case Opcode::dequantise:
       return {"dequantise", run_dequantise(as<QuantiseCommand>(command), launch)};
     case Opcode::copy:
-      return {"copy", copy_between_slots(as<CopyCommand>(command), launch)};
-    case Opcode::join: // copies are done in the stream's order
-      return {"join", cudaSuccess};
+      return {"copy", launch.copies.begin(as<CopyCommand>(command), launch.bases, launch.stream)};
+    case Opcode::join:
+      return {"join", launch.copies.join(as<JoinCommand>(command).ticket, launch.stream)};
     case Opcode::fetch: // the host's own way to stream
       return {"fetch", kNotSupported};
   }

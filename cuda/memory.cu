@@ -6,6 +6,7 @@
 #include <mutex>
 #include <new>
 
+#include "lane.hpp"
 #include "transfer.hpp"
 
 namespace sluice::cuda {
@@ -169,7 +170,10 @@ void destroy_block(sluice_block *block) {
   give_memory(*block);
   shared.bytes -= block->bytes;
   shared.blocks -= 1;
-  if (shared.blocks == 0) shared.transfer.reset();
+  if (shared.blocks == 0) {
+    shared.transfer.reset();
+    drop_lanes(block->device);
+  }
   cudaGetLastError();
   delete block;
 }

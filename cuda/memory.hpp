@@ -20,7 +20,8 @@ struct sluice_block {
 
 namespace sluice::cuda {
 
-/** A zeroed block, of the device or pinned on the host; `bytes` a multiple of the device's granule. */
+/** A zeroed block, of the device or pinned on the host; `bytes` a multiple of the device's granule.
+ */
 int create_block(const Device &device, uint64_t bytes, bool host, sluice_block **out,
                  const Complaint &complaint);
 void destroy_block(sluice_block *block);

@@ -61,6 +61,7 @@ export interface NativeRunResult {
   commands: number
   /** One past the highest arena byte that an executed command claimed (operands and scratch). */
   arenaHighWater: number
+  /** By the device's own clock, where it has one. */
   nanoseconds: number
 }
 

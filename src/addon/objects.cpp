@@ -151,8 +151,8 @@ NativeWeights::NativeWeights(const Napi::CallbackInfo &info)
 }
 
 void NativeWeights::define(Napi::Env env) {
-  Environment::of(env).weights_class = Napi::Persistent(DefineClass(
-      env, "NativeWeights", {InstanceMethod<&NativeWeights::close>("close")}));
+  Environment::of(env).weights_class = Napi::Persistent(
+      DefineClass(env, "NativeWeights", {InstanceMethod<&NativeWeights::close>("close")}));
 }
 
 Napi::Object NativeWeights::make(Napi::Env env, List list) {

@@ -14,8 +14,8 @@ namespace sluice {
 
 class Block {
  public:
-  /** host: memory of the host that the device's copies reach, not booked where the device has its own.
-   * Throws Error: out of memory, or a size that is not possible. */
+  /** host: memory of the host that the device's copies reach, not booked where the device has its
+   * own. Throws Error: out of memory, or a size that is not possible. */
   Block(const Device &device, uint64_t bytes, bool host = false);
   ~Block();
   Block(const Block &) = delete;

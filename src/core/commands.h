@@ -52,9 +52,9 @@ enum class Opcode : int32_t {
   fetch = 17,
 };
 
-/** Slots of base addresses. The host slot is memory beside the device's, for what a plan keeps out of
- * its budget: only copies touch it. Slots from kSlotBound on are bound anew for each run (a program's
- * inputs and outputs). */
+/** Slots of base addresses. The host slot is memory beside the device's, for what a plan keeps out
+ * of its budget: only copies touch it. Slots from kSlotBound on are bound anew for each run (a
+ * program's inputs and outputs). */
 constexpr int32_t kSlotNone = -1;
 constexpr int32_t kSlotArena = 0;
 constexpr int32_t kSlotWeights = 1;
@@ -298,9 +298,10 @@ struct QuantiseCommand {
 };
 
 /**
- * out = source, bytes unchanged (one dtype). ticket 0: done when the command is. Otherwise it begins
- * after all that was submitted before it, and may end as late as the join that has its ticket or a
- * later one: until then nothing touches `out`, and nothing writes `source`. Tickets grow.
+ * out = source, bytes unchanged (one dtype). ticket 0: done when the command is. Otherwise it
+ * begins after all that was submitted before it, and may end as late as the join that has its
+ * ticket or a later one: until then nothing touches `out`, and nothing writes `source`. Tickets
+ * grow.
  */
 struct CopyCommand {
   Header header;
@@ -315,8 +316,8 @@ struct JoinCommand {
   int32_t ticket;
 };
 
-/** Packs weight `weight` of the list that the run was given into `halves` 16-bit words at `out`. The
- * CPU's way to stream: a weight is read from its file when it is needed. */
+/** Packs weight `weight` of the list that the run was given into `halves` 16-bit words at `out`.
+ * The CPU's way to stream: a weight is read from its file when it is needed. */
 struct FetchCommand {
   Header header;
   int32_t weight, halves;

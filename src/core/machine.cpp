@@ -108,16 +108,19 @@ void Run::check_fetches() const {
   }
 }
 
-int Run::submit(const Header &command, Control &control, char *error, size_t capacity) {
+int Run::submit(int32_t first, Control &control, int32_t *taken, char *error, size_t capacity) {
+  const Header &command = stream_->command(first);
   if (command.opcode == Opcode::fetch) {
     const auto &fetch = reinterpret_cast<const FetchCommand &>(command);
     packer_->pack((*outside_.fetched)[size_t(fetch.weight)],
                   static_cast<char *>(bases_[fetch.out.slot]) + fetch.out.offset(), threads_);
+    *taken = 1;
     return SLUICE_OK;
   }
   const sluice_backend &backend = *stream_->device().backend;
-  return backend.submit(queue_, reinterpret_cast<const int32_t *>(&command), bases_.data(),
-                        control.stop(), error, capacity);
+  return backend.submit(queue_, reinterpret_cast<const int32_t *>(&command),
+                        stream_->commands() - first, bases_.data(), control.stop(), taken, error,
+                        capacity);
 }
 
 RunResult Run::execute(Control &control) {
@@ -133,13 +136,15 @@ RunResult Run::execute(Control &control) {
       status = SLUICE_ABORTED;
       break;
     }
-    const Header &command = stream_->command(done);
-    status = submit(command, control, error, sizeof error);
-    if (status == SLUICE_OK) control.report(++done);
+    int32_t taken = 0;
+    status = submit(done, control, &taken, error, sizeof error);
+    done += taken;
+    if (status == SLUICE_OK) control.report(done);
   }
   // Also after an abort: what was submitted still uses the arena.
   char finish_error[512] = "";
-  const int finished = backend.finish(queue_, finish_error, sizeof finish_error);
+  int64_t nanoseconds = 0;
+  const int finished = backend.finish(queue_, &nanoseconds, finish_error, sizeof finish_error);
 
   if (status == SLUICE_ABORTED) {
     throw Error(status, format("run: aborted after %d of %d commands", done, commands));
@@ -150,9 +155,11 @@ RunResult Run::execute(Control &control) {
   }
   if (finished != SLUICE_OK) throw Error(finished, format("run: %s", finish_error));
 
-  const auto elapsed = std::chrono::steady_clock::now() - started;
-  return {commands, stream_->high_water(commands, threads_, bindings_.data()),
-          std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count()};
+  if (nanoseconds == 0) {
+    const auto elapsed = std::chrono::steady_clock::now() - started;
+    nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count();
+  }
+  return {commands, stream_->high_water(commands, threads_, bindings_.data()), nanoseconds};
 }
 
 } // namespace sluice

@@ -17,14 +17,14 @@ namespace sluice {
 
 /** Where a stream finds what is not in its own memory. */
 struct Outside {
-  std::shared_ptr<Block> host;                        ///< the host slot, or null
+  std::shared_ptr<Block> host;                         ///< the host slot, or null
   std::shared_ptr<const std::vector<PackJob>> fetched; ///< what fetch commands pack, or null
 };
 
 struct RunResult {
   int32_t commands;
   uint64_t arena_high_water;
-  int64_t nanoseconds;
+  int64_t nanoseconds; ///< by the device's clock, where it has one
 };
 
 /** One run: made on the event loop, where everything is checked and allocated, then executed once
@@ -32,9 +32,9 @@ struct RunResult {
 class Run {
  public:
   /**
-   * weights and what is outside may be null where the stream has none. bindings: arena offset of each bound slot.
-   * Throws Error (argument, bad command, out of memory). The arena counts as running until this
-   * object goes.
+   * weights and what is outside may be null where the stream has none. bindings: arena offset of
+   * each bound slot. Throws Error (argument, bad command, out of memory). The arena counts as
+   * running until this object goes.
    */
   Run(std::shared_ptr<const Stream> stream, std::shared_ptr<Block> arena,
       std::shared_ptr<Block> weights, Outside outside, std::vector<uint64_t> bindings,
@@ -49,7 +49,8 @@ class Run {
  private:
   void check() const;
   void check_fetches() const;
-  int submit(const Header &command, Control &control, char *error, size_t capacity);
+  /** Hands commands from `first` on to the backend. */
+  int submit(int32_t first, Control &control, int32_t *taken, char *error, size_t capacity);
 
   std::shared_ptr<const Stream> stream_;
   std::shared_ptr<Block> arena_, weights_;

@@ -33,7 +33,8 @@ struct PackJob {
  * lib/planner/weights.ts. */
 uint64_t packed_bytes(const PackJob &job);
 
-/** Throws Error (argument) that names the first job whose fields do not fit each other or its source. */
+/** Throws Error (argument) that names the first job whose fields do not fit each other or its
+ * source. */
 void check_jobs(const std::vector<PackJob> &jobs);
 
 /** Packs jobs one at a time, from host memory to host memory. A session of the thread pool must be

@@ -16,8 +16,8 @@ namespace sluice {
 class Stream {
  public:
   /**
-   * Copies and checks the words. slot_bytes: size of each slot (arena, weights, host, then the bound
-   * ones). Throws Error (bad command) that names command, node and operand.
+   * Copies and checks the words. slot_bytes: size of each slot (arena, weights, host, then the
+   * bound ones). Throws Error (bad command) that names command, node and operand.
    */
   Stream(const Device &device, const int32_t *words, size_t count,
          std::vector<uint64_t> slot_bytes);

@@ -110,9 +110,10 @@ int execute_share(void *context, int32_t thread, int32_t threads) {
   return piece.kernels.execute(piece.command, piece.bases, piece.stop, thread, threads);
 }
 
-int submit(sluice_queue *queue, const int32_t *words, void *const *bases,
-           const volatile uint8_t *stop, char *error, size_t capacity) {
+int submit(sluice_queue *queue, const int32_t *words, int32_t, void *const *bases,
+           const volatile uint8_t *stop, int32_t *taken, char *error, size_t capacity) {
   const Header *const command = reinterpret_cast<const Header *>(words);
+  *taken = 0;
   if (const Scratch scratch = scratch_of(*command); scratch.view && scratch.bytes_per_thread) {
     // Threads without work leave their scratch untouched; a scan of a poisoned arena must still see
     // all that was claimed.
@@ -121,6 +122,7 @@ int submit(sluice_queue *queue, const int32_t *words, void *const *bases,
   }
   Piece piece{kernels(), command, bases, stop};
   const int status = ThreadPool::instance().run(queue->threads, execute_share, &piece);
+  *taken = status == SLUICE_OK;
   if (status == SLUICE_OK || status == SLUICE_ABORTED) return status;
   return fail(status, error, capacity, "%s",
               status == SLUICE_BAD_DATA
@@ -128,7 +130,7 @@ int submit(sluice_queue *queue, const int32_t *words, void *const *bases,
                   : "expected a command that these kernels know");
 }
 
-int finish(sluice_queue *, char *, size_t) { return SLUICE_OK; }
+int finish(sluice_queue *, int64_t *, char *, size_t) { return SLUICE_OK; }
 
 constexpr sluice_backend kBackend = {
     .version = SLUICE_BACKEND_VERSION,
