@@ -93,6 +93,7 @@ function planAt(program: Program, recompute: number, arena?: number, slices?: nu
         slices,
         recompute,
         streaming: 'never',
+        spill: false,
       },
     )
   const begin = performance.now()

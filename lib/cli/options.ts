@@ -38,6 +38,7 @@ export interface PipelineArguments {
   slices?: number
   recompute?: number
   streaming?: string
+  spill?: boolean
   /** See lib/rehash/options.ts. */
   rehash?: string
   /** FILE[#key] */
@@ -119,6 +120,7 @@ export function addPipelineOptions(command: Command): Command {
       '--streaming <choice>',
       'weights come when an op needs them: auto, where the budget needs it (default), never, always',
     )
+    .option('--no-spill', "keep features out of the host's memory, beside a GPU")
     .option(
       '--slices <count>',
       'slice every group so often, whatever the budget',
@@ -177,7 +179,18 @@ export function planOptions(
   const { decodeChunk, scheduler, spacing, karras, slices, recompute, plan, rehash } = args
   const streaming = args.streaming as StreamingChoice | undefined
   const dtype = dtypeOf('--dtype', args.dtype)
-  const sizes = { frames, width, height, steps, dtype, slices, recompute, streaming, plan }
+  const sizes = {
+    frames,
+    width,
+    height,
+    steps,
+    dtype,
+    slices,
+    recompute,
+    streaming,
+    plan,
+    ...(args.spill === false && { spill: false }),
+  }
   const options = {
     ...sizes,
     guidance,

@@ -44,6 +44,8 @@ export interface ShapeOptions {
    * them in no other way, `never`, `always`. From mapped files on the CPU, from pinned memory to a GPU. Default: `auto`.
    */
   streaming?: StreamingChoice
+  /** Whether features may wait in pinned memory of the host, where nothing else fits; beside a GPU alone. Default: true. */
+  spill?: boolean
   /** Most bytes at any time, instead of the pipeline's: `'2 GiB'` or a number. */
   budget?: number | string
   /** A plan, or the file of one that was saved: runs exactly so. Sizes, steps and threads come from it. */
@@ -109,6 +111,7 @@ export const runNames = [
   'slices',
   'recompute',
   'streaming',
+  'spill',
   'budget',
   'plan',
 ] as const

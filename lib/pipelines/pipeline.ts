@@ -246,8 +246,9 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
 
   /** The planners of all stages: kept, since another budget is planned sooner than the first. */
   private plannersOf(options: O, weights?: DType): Planned<S> {
-    const { slices, recompute, streaming } = options
-    const key = JSON.stringify([this.shapeOf(options), weights, slices, recompute, streaming])
+    const { slices, recompute, streaming, spill } = options
+    const wish = [slices, recompute, streaming, spill]
+    const key = JSON.stringify([this.shapeOf(options), weights, ...wish])
     if (this.planned?.key !== key) {
       const inputs = this.inputsOf(options, weights)
       this.planned = { key, inputs, planners: new StagePlanners(inputs.stageOptions) }
@@ -311,6 +312,7 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
       slices: options.slices,
       ...(options.recompute !== undefined && { recompute: options.recompute }),
       streaming: options.streaming,
+      spill: options.spill,
       activations: shape.dtype ?? defaultActivations(target),
       cost: costModel(target),
     }

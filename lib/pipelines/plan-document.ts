@@ -65,6 +65,7 @@ export function planned(
     slices: undefined,
     recompute: undefined,
     streaming: undefined,
+    spill: undefined,
   })) {
     const got = (given as Record<string, unknown>)[name]
     if (got !== undefined && got !== expected)

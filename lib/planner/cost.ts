@@ -51,11 +51,15 @@ export function roofline(target: Target): CostModel {
 
 export function rooflineSeconds(machine: Machine, node: Node, wanted: Region): number {
   const { flops, bytes } = opSpec(node.op).cost(node, node.output, wanted)
+  if (node.op === 'move') return machine.secondsPerCommand + bytes / hostBytesPerSecond
   return (
     machine.secondsPerCommand +
     Math.max(flops / machine.flopsPerSecond, bytes / machine.bytesPerSecond)
   )
 }
+
+/** Between host and device over PCIe 4 x16, pinned memory. */
+export const hostBytesPerSecond = 2.0e10
 
 /** How many parts of which size an axis falls into: at most two sizes. */
 type Parts = readonly (readonly [size: number, count: number])[]

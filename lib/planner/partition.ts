@@ -2,7 +2,7 @@ import type { Node, Program } from '../program/graph.js'
 import type { Target } from '../program/op.js'
 import { type Tensor, tensorBytes } from '../program/tensor.js'
 import type { CommandCosts } from './cost.js'
-import { type Group, makeGroup, OpenGroup, type Slicing, unsliced } from './group.js'
+import { type Group, headRuns, makeGroup, OpenGroup, type Slicing, unsliced } from './group.js'
 import { GroupMemory, ScratchTable } from './group-memory.js'
 import { aligned, boundOf, type Overlays, type Surroundings, storageOf } from './storage.js'
 import type { Streaming } from './streaming.js'
@@ -300,10 +300,14 @@ export class Partitioner {
     const known = changed ? undefined : this.shared.get(key)
     if (known) return known
     const around = this.surroundings(first, end, nodes)
-    const memories = [undefined, ...axes].map(axis => {
-      const group = makeGroup(0, nodes, axis)
-      return new GroupMemory(storageOf([group], this.target, around), group, this.scratch)
-    })
+    const heads = headRuns(nodes)
+    const memories = [undefined, ...axes].flatMap(axis =>
+      [makeGroup(0, nodes, axis)]
+        .concat(heads.length > 0 && axis !== 1 ? makeGroup(0, nodes, axis, heads) : [])
+        .map(
+          group => new GroupMemory(storageOf([group], this.target, around), group, this.scratch),
+        ),
+    )
     if (!changed) this.shared.set(key, memories)
     return memories
   }
@@ -360,9 +364,9 @@ function innerWithin(
   limit: number,
 ): Slicing | undefined {
   let found = slicing
-  for (const [i, { extent }] of memory.group.inner.entries()) {
+  for (const [i, { extent, granule }] of memory.group.inner.entries()) {
     if (peaks[i]! <= limit) continue
-    const chunks = chunksOf(extent)
+    const chunks = chunksOf(extent / granule).map(chunk => chunk * granule)
     const within = (chunk: number) => {
       found = { ...found, inner: found.inner.map((old, j) => (i === j ? chunk : old)) }
       return memory.peaks(found).inner[i]! <= limit

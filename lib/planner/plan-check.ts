@@ -2,6 +2,7 @@ import type { Node } from '../program/graph.js'
 import { opSpec } from '../program/op.js'
 import { type Region, regionVolume } from '../program/region.js'
 import { dtypeBytes, sameShape, type Tensor } from '../program/tensor.js'
+import { panelWidth } from './commands.js'
 import {
   type AxisRange,
   firstSlice,
@@ -46,8 +47,8 @@ function groupFault({ program, groups, slicings }: ProgramPlan): string | undefi
         if (!ready.has(tensor)) return `${node.name} after what it reads, ${tensor.name}`
         if (looped && inside.has(tensor) && !readsAligned(node, input, group.axis!))
           return `${node.name} to read only its own slice of ${tensor.name}`
-        const axis = group.inner[inner]?.axis
-        if (axis !== undefined && innerTensors.has(tensor) && !readsAligned(node, input, axis))
+        const run = group.inner[inner]
+        if (run && innerTensors.has(tensor) && !readsAligned(node, input, run.axis, run.granule))
           return `${node.name} to read only its own inner slice of ${tensor.name}`
       }
       ready.add(node.output)
@@ -76,12 +77,15 @@ function slicingFault(group: Group, slicing: Slicing): string | undefined {
   if (!Array.isArray(slicing.inner) || slicing.inner.length !== inner.length)
     return 'slices for each inner group'
   let end = 0
-  for (const [i, { first, last, axis: own, extent: length }] of inner.entries()) {
+  for (const [i, { first, last, axis: own, extent: length, granule }] of inner.entries()) {
     const inOrder = Number.isInteger(first) && first >= end && last >= first && last < nodes.length
     if (!inOrder || !Number.isInteger(last)) return 'inner groups one after another'
     if (own === axis || !nodes.slice(first, last + 1).every(node => along(node, own, length)))
       return 'the extent of its inner ops'
-    if (!isCount(slicing.inner[i], length)) return `inner slices of 1 to ${length}`
+    const whole = own === 3 ? isCount(granule, length) && granule % panelWidth === 0 : granule === 1
+    if (!whole || length % granule !== 0) return 'whole panels of weights in an inner slice'
+    if (!isCount(slicing.inner[i], length) || slicing.inner[i]! % granule !== 0)
+      return `inner slices of ${granule} to ${length}`
     end = last + 1
   }
   return undefined
@@ -132,6 +136,7 @@ class Lifetimes {
       ...Object.values(program.inputs),
       ...Object.values(program.outputs),
       ...program.weights,
+      ...program.nodes.flatMap(({ output }) => (output.host ? [output] : [])),
     ])
     for (const buffer of buffers) {
       for (const tensor of buffer.tensors) push(this.pieces, tensor, buffer)
@@ -217,7 +222,7 @@ class Lifetimes {
             ({ first, last }) =>
               within(group, node, first, last) && within(group, writer, first, last),
           )
-          if (loop && !readsAligned(node, input, loop.axis))
+          if (loop && !readsAligned(node, input, loop.axis, loop.granule))
             return `${node.name} to read only its own inner slice of ${before.name}`
           if (node.output === after && !opSpec(node.op).inPlace?.includes(role))
             return `${node.name} not to overwrite its ${role}`

@@ -27,7 +27,7 @@ type TensorRecord = readonly [
   name: string,
   shape: readonly number[],
   dtype: DType,
-  kind: Tensor['kind'],
+  kind: Tensor['kind'] | 'host',
 ]
 type NodeRecord = readonly [
   op: string,
@@ -122,12 +122,12 @@ function encodeProgram({ program, traced, target: _, ...plan }: ProgramPlan): Pr
     ...plan,
     traced: programHash(traced),
     prepared: programHash(program),
-    tensors: [...tensors.values()].map(({ id, name, shape, dtype, kind }) => [
+    tensors: [...tensors.values()].map(({ id, name, shape, dtype, kind, host }) => [
       id,
       name,
       shape,
       dtype,
-      kind,
+      host ? 'host' : kind,
     ]),
     nodes: program.nodes.map(({ op, name, inputs, attrs, output }) => [
       op,
@@ -216,8 +216,6 @@ function decode(
       'the weights of this checkpoint, in its dtypes',
       'others',
     )
-  const hostBytes = hostBytesOf(weights, target)
-  expect(record.hostBytes === hostBytes, `${hostBytes} bytes on the host`, `${record.hostBytes}`)
   const streaming = new Streaming(weights, target.backend)
   const base = aligned(record.stateBytes)
   let arenaBytes = record.stateBytes
@@ -232,6 +230,8 @@ function decode(
     programs[name] = plan
     if (plan.bytes > 0) arenaBytes = Math.max(arenaBytes, base + plan.bytes)
   }
+  const hostBytes = hostBytesOf(weights, target, Object.values(programs))
+  expect(record.hostBytes === hostBytes, `${hostBytes} bytes on the host`, `${record.hostBytes}`)
   const peakBytes = arenaBytes + weights.bytes
   expect(
     record.arenaBytes === arenaBytes && record.peakBytes === peakBytes,
@@ -278,9 +278,11 @@ function decodeProgram(
   const weights = new Map(prepared.weights.map(tensor => [tensor.name, tensor]))
   for (const [id, name, shape, dtype, kind] of tensorRecords) {
     const fresh = kind === 'weight' ? weights.get(name) : prepared.inputs[name]
-    expect(kind === 'value' || fresh, `a known ${kind}`, name)
+    const made = kind === 'value' || kind === 'host'
+    expect(made || fresh, `a known ${kind}`, name)
     expect(!tensors.has(id), 'tensors with numbers of their own', `${id} twice`)
-    tensors.set(id, kind === 'value' ? { id, name, shape, dtype, kind } : fresh!)
+    const host = kind === 'host' && { host: true }
+    tensors.set(id, made ? { id, name, shape, dtype, kind: 'value', ...host } : fresh!)
   }
   const tensor = (id: number): Tensor => {
     const found = tensors.get(id)
@@ -304,10 +306,13 @@ function decodeProgram(
   const values = new Set(known.values())
   const own = valueHashes({ ...prepared, nodes })
   const written = new Set<Tensor>()
-  for (const { name, output } of nodes) {
+  for (const { name, op, inputs, output } of nodes) {
     expect(output.kind === 'value' && !written.has(output), `${name} to write a tensor of its own`)
     expect(values.has(own.get(output)!), `${name} to compute what the model does`)
     written.add(output)
+    const moves = op === 'move' && target.backend !== 'cpu'
+    const hosted = [output, ...inputs.map(input => input.tensor)].some(({ host }) => host)
+    expect(moves || !hosted, `${name} to work in the device's memory`)
   }
   expect(hash === programHash(prepared, known), 'a plan made by this version', 'another')
   const outputs = Object.fromEntries(

@@ -11,8 +11,15 @@ import { fuse } from './fuse.js'
 import { formGroups, type Group, type Slicing, sliceCounts } from './group.js'
 import { narrowActivations } from './narrow.js'
 import { type Arrangement, ProgramSearch } from './search.js'
+import { layoutHost } from './spill.js'
 import { aligned, assignStorage, type Buffer, nodesByTime, type Storage } from './storage.js'
-import { Streaming, type StreamingChoice, streamingChoices, streamingOrder } from './streaming.js'
+import {
+  hostBase,
+  Streaming,
+  type StreamingChoice,
+  streamingChoices,
+  streamingOrder,
+} from './streaming.js'
 import { layoutWeights, type WeightLayout } from './weights.js'
 
 /** A tensor that a stage keeps from its first run to its last: inputs, outputs, latents, caches. */
@@ -52,6 +59,8 @@ export interface PlanOptions {
    * other way, `never`, `always`. Default: `auto`.
    */
   readonly streaming?: StreamingChoice
+  /** Whether features may wait in the host's memory, where nothing else fits; beside a GPU alone. Default: true. */
+  readonly spill?: boolean
 }
 
 /** A program grouped, sliced, ordered and placed. */
@@ -108,8 +117,8 @@ export class StagePlanner {
   private readonly state: StagePlan['state']
   private readonly stateBytes: number
   private readonly prepared: readonly PreparedProgram[]
-  /** What is planned apart, by the share of weights that is streamed. */
-  private readonly residencies = new Map<number, Residency>()
+  /** What is planned apart, by how many weights are streamed and whether features are spilled. */
+  private readonly residencies = new Map<string, Residency>()
   private order?: ReturnType<typeof streamingOrder>
 
   /** @throws OptionError for slices, a share or a way to stream that are none; ProgramError when a program breaks a rule. */
@@ -139,43 +148,45 @@ export class StagePlanner {
    * @throws BudgetError when the stage cannot fit.
    */
   plan(budget?: number): StagePlan {
-    const shares = streamedShares[this.options.streaming ?? 'auto']
-    for (const share of shares.slice(0, -1)) {
-      const found = this.within(share, budget ?? Number.POSITIVE_INFINITY)
+    const { streaming = 'auto', spill = true, target } = this.options
+    const ways: Way[] = streamedShares[streaming].map(share => ({ share, spill: false }))
+    const { share: most } = ways[ways.length - 1]!
+    if (spill && target.backend !== 'cpu') ways.push({ share: most, spill: true })
+    for (const way of ways.slice(0, -1)) {
+      const found = this.within(way, budget ?? Number.POSITIVE_INFINITY)
       if (found) return found
     }
-    const residency = this.residencyAt(shares[shares.length - 1]!)
+    const residency = this.residencyAt(ways[ways.length - 1]!)
     const allowed = (budget ?? Number.POSITIVE_INFINITY) - this.fixedBytes(residency)
     const plan = this.assemble(residency, programs => programs.plan(allowed))!
     if (budget !== undefined && plan.peakBytes > budget) throw refuse(plan, budget)
     return plan
   }
 
-  /** A plan that keeps to a budget with a share of the weights streamed, or none. */
-  private within(share: number, budget: number): StagePlan | undefined {
-    const residency = this.residencyAt(share)
+  /** A plan that keeps to a budget in one way, or none. */
+  private within(way: Way, budget: number): StagePlan | undefined {
+    const residency = this.residencyAt(way)
     const allowed = budget - this.fixedBytes(residency)
-    if (allowed < 0 || (share > 0 && allowed < this.floor())) return undefined
+    if (allowed < 0 || (way.share > 0 && allowed < this.floor())) return undefined
     const plan = this.assemble(residency, programs => programs.find(allowed))
     return plan && plan.peakBytes <= budget ? plan : undefined
   }
 
   /** What the programs need without any weights, at the least. */
   private floor(): number {
-    return Math.max(...this.residencyAt(0).programs.map(program => program.floor()))
+    return Math.max(...this.residencyAt(resident).programs.map(program => program.floor()))
   }
 
   private fixedBytes({ weights }: Residency): number {
     return aligned(this.stateBytes) + weights.bytes
   }
 
-  private residencyAt(share: number): Residency {
-    const known = this.residencies.get(share)
+  private residencyAt({ share, spill }: Way): Residency {
+    const streams = share === 0 ? new Set<string>() : this.streamedKeys(share)
+    const key = `${streams.size} ${spill}`
+    const known = this.residencies.get(key)
     if (known) return known
     const { spec, options, prepared } = this
-    const all = this.residencies.get(0)
-    const streams = share === 0 ? new Set<string>() : this.streamedKeys(share)
-    if (all && streams.size === 0) return all
     const nodes = prepared.flatMap(({ program }) => program.nodes)
     const weights = layoutWeights(nodes, options.weightDtype, streams)
     const programs = prepared.map(
@@ -185,18 +196,18 @@ export class StagePlanner {
           spec.programs[name]!,
           program,
           spec.runs?.[name] ?? 1,
-          { recompute: spec.recompute, ...options },
+          { recompute: spec.recompute, ...options, spill },
           new Streaming(weights, options.target.backend),
         ),
     )
     const residency = { weights, programs }
-    this.residencies.set(share, residency)
+    this.residencies.set(key, residency)
     return residency
   }
 
   /** The weights that stream best, until they are a share of all. */
   private streamedKeys(share: number): Set<string> {
-    const { weights } = this.residencyAt(0)
+    const { weights } = this.residencyAt(resident)
     this.order ??= streamingOrder(
       weights,
       this.prepared.map(({ name, program }) => ({
@@ -237,13 +248,21 @@ export class StagePlanner {
       weights,
       arenaBytes,
       peakBytes: arenaBytes + weights.bytes,
-      hostBytes: hostBytesOf(weights, options.target),
+      hostBytes: hostBytesOf(weights, options.target, Object.values(programs)),
       target: options.target,
       cost: (options.cost ?? roofline(options.target)).name,
       activations: options.activations ?? 'f32',
     }
   }
 }
+
+/** A share of the weights to stream, and whether features may be spilled. */
+interface Way {
+  readonly share: number
+  readonly spill: boolean
+}
+
+const resident: Way = { share: 0, spill: false }
 
 /** Weights laid out for one choice of what is streamed, and the planners of that choice. */
 interface Residency {
@@ -258,9 +277,14 @@ const streamedShares: Readonly<Record<StreamingChoice, readonly number[]>> = {
   always: [1],
 }
 
-/** Pinned memory of the host that a stage takes beside its budget; a CPU streams from mapped files. */
-export function hostBytesOf(weights: WeightLayout, target: Target): number {
-  return target.backend === 'cpu' ? 0 : weights.streamedBytes
+/** Pinned memory of the host that a stage takes beside its budget: streamed weights, and what the hungriest program spills. */
+export function hostBytesOf(
+  weights: WeightLayout,
+  target: Target,
+  programs: readonly ProgramPlan[],
+): number {
+  const base = hostBase(weights, target)
+  return Math.max(base, ...programs.map(({ program }) => layoutHost(program, base).end))
 }
 
 interface PreparedProgram {
@@ -316,9 +340,10 @@ class ProgramPlanner {
     private readonly options: Omit<PlanOptions, 'budget'>,
     private readonly streaming: Streaming,
   ) {
-    const { cost, target, weightDtype, recompute = recomputeShare } = options
+    const { cost, target, weightDtype, recompute = recomputeShare, spill = false } = options
     this.costs = new CommandCosts(cost ?? roofline(target), weightDtype, streaming)
-    this.search = new ProgramSearch(program, target, this.costs, recompute, streaming)
+    const limits = { recompute, spill }
+    this.search = new ProgramSearch(program, target, this.costs, limits, streaming)
   }
 
   /** The fastest plan within so many bytes; that of the least bytes where there is none. */

@@ -2,11 +2,12 @@ import { type Node, operand, operands } from '../program/graph.js'
 import { opSpec, type Scratch } from '../program/op.js'
 import { asFour, channelsOf } from '../program/ops/shared.js'
 import { intersect, type Region, regionShape } from '../program/region.js'
-import type { WeightTensor } from '../program/tensor.js'
+import { elementCount, type WeightTensor } from '../program/tensor.js'
 import {
   absent,
   actCode,
   type CommandWriter,
+  codeBytes,
   dtypeCode,
   type Extents,
   slotArena,
@@ -135,10 +136,14 @@ export class SlicedOp {
       ? region.reduce((sum, [start], axis) => sum + start * stridesOf(tensor.shape)[axis]!, 0)
       : 0
     const code = role === 'weight' || role === 'table' ? dtypeCode[packed.dtype] : dtypeCode.f32
+    // A range of output channels begins with a whole panel, and panels hold all of their depth.
+    const outputs = role === 'weight' || role === 'bias' ? region[0]![0] : 0
+    const depth = role === 'weight' ? elementCount(tensor.shape) / tensor.shape[0]! : 1
+    const from = outputs * depth * codeBytes(code)
     return {
       slot: streamed ? slotArena : slotWeights,
       dtype: code,
-      offset: base + first * 4,
+      offset: base + from + first * 4,
       strides: [0, 0, rowStride],
     }
   }

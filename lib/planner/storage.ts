@@ -112,6 +112,7 @@ export function boundOf(program: Program): Set<Tensor> {
     ...Object.values(program.inputs),
     ...Object.values(program.outputs),
     ...program.weights,
+    ...program.nodes.flatMap(({ output }) => (output.host ? [output] : [])),
   ])
 }
 
@@ -276,8 +277,8 @@ export function storageOf(groups: readonly Group[], target: Target, around: Surr
         continue
       const inner = innerOf(node)
       const nearest = inner === undefined ? [] : near.filter(reader => innerOf(reader) === inner)
-      if (!nearest.every(reader => readsOwnSlice(reader, tensor, group.inner[inner!]!.axis)))
-        continue
+      const { axis, granule } = group.inner[inner!] ?? { axis: 0, granule: 1 }
+      if (!nearest.every(reader => readsOwnSlice(reader, tensor, axis, granule))) continue
       if (promoted) entry.home = {}
       return entry
     }
@@ -285,8 +286,10 @@ export function storageOf(groups: readonly Group[], target: Target, around: Surr
   }
 }
 
-function readsOwnSlice(reader: Node, tensor: Tensor, axis: number): boolean {
-  return reader.inputs.every((input, i) => input.tensor !== tensor || readsAligned(reader, i, axis))
+function readsOwnSlice(reader: Node, tensor: Tensor, axis: number, granule = 1): boolean {
+  return reader.inputs.every(
+    (input, i) => input.tensor !== tensor || readsAligned(reader, i, axis, granule),
+  )
 }
 
 /** Scratch of a node's largest command, all threads together. */

@@ -1,6 +1,7 @@
 import type { Node } from '../program/graph.js'
-import { flopsOf } from '../program/op.js'
+import { flopsOf, type Target } from '../program/op.js'
 import type { Tensor, WeightTensor } from '../program/tensor.js'
+import { hostBytesPerSecond } from './cost.js'
 import { type PackedWeight, packForm, type WeightLayout, weightKey } from './weights.js'
 
 /** Whether weights may come to the device when they are needed, instead of standing there from the first run to the last. */
@@ -48,7 +49,7 @@ export class Streaming {
   seconds(node: Node, seconds: number): number {
     const bytes = this.bytes(node)
     if (this.backend === 'cpu') return bytes / packBytesPerSecond
-    return Math.max(0, bytes / copyBytesPerSecond - seconds)
+    return Math.max(0, bytes / hostBytesPerSecond - seconds)
   }
 
   private operandsOf(node: Node): readonly StreamedOperand[] {
@@ -61,6 +62,11 @@ export class Streaming {
     })
     return found.length > 0 ? found : none
   }
+}
+
+/** Where streamed weights end in the host's memory; on a CPU they stay in their files. */
+export function hostBase(layout: WeightLayout, { backend }: Target): number {
+  return backend === 'cpu' ? 0 : layout.streamedBytes
 }
 
 const none: readonly StreamedOperand[] = []
@@ -84,8 +90,6 @@ function placeOf({ output }: Node, input: number, { bytes, tensor }: PackedWeigh
   return place
 }
 
-/** Host to device over PCIe 4 x16, pinned memory. */
-const copyBytesPerSecond = 2.0e10
 /** From the page cache into panels, all threads together. */
 const packBytesPerSecond = 3.0e9
 

@@ -153,4 +153,9 @@ export interface Addon {
   ): NativeJob<number>
   /** `slotBytes`: of the arena, the weights, the host's memory, then each bound slot. Checks every command: version, opcode, length, and that each operand stays inside its slot. Error names command, node and operand. */
   loadStream(device: string, words: Int32Array, slotBytes: Float64Array): NativeStream
+  /** Multiply-adds in registers alone on so many threads: the ceiling of products. For benchmarks. */
+  multiplyAdds(
+    threads: number,
+    rounds: number,
+  ): NativeJob<{ operations: number; nanoseconds: number }>
 }

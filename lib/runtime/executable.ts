@@ -25,6 +25,8 @@ export interface CompileOptions {
   recompute?: number
   /** Whether weights may come when an op needs them, instead of standing in memory. Default: `auto`, where the budget needs it. */
   streaming?: StreamingChoice
+  /** Whether features may wait in the host's memory, where nothing else fits; beside a GPU alone. Default: true. */
+  spill?: boolean
   signal?: AbortSignal
   /** Poison the whole arena so that `close()` measures every byte. */
   poison?: boolean
@@ -148,6 +150,7 @@ export function programPlanner(
       activations: options.dtype ?? defaultActivations(target),
       ...(options.recompute !== undefined && { recompute: options.recompute }),
       streaming: options.streaming,
+      spill: options.spill,
       cost: costModel(target),
     },
   )

@@ -5,6 +5,9 @@
 #include <dlfcn.h>
 #include <napi.h>
 
+#include <atomic>
+#include <chrono>
+
 #include "addon/arguments.h"
 #include "addon/environment.h"
 #include "addon/job.h"
@@ -12,6 +15,7 @@
 #include "core/backends.h"
 #include "core/packing.h"
 #include "core/system.h"
+#include "core/thread_pool.h"
 #include "core/tile_pool.h"
 #include "cpu/kernels.h"
 
@@ -183,6 +187,43 @@ Napi::Value load_stream(const CallbackInfo &info) {
   });
 }
 
+struct MultiplyAdds {
+  int64_t rounds;
+  std::atomic<int64_t> operations{0};
+};
+
+int multiply_adds_share(void *context, int32_t, int32_t) {
+  MultiplyAdds &work = *static_cast<MultiplyAdds *>(context);
+  work.operations.fetch_add(kernels().multiply_adds(work.rounds));
+  return SLUICE_OK;
+}
+
+Napi::Value multiply_adds(const CallbackInfo &info) {
+  return guarded(info.Env(), [&] {
+    const int32_t threads = threads_argument(info[0], "multiplyAdds");
+    const int64_t rounds = int64_t(integer_argument(info[1], "multiplyAdds: rounds", 1, INT32_MAX));
+    Job::Work work = [threads, rounds](Control &) -> Job::Outcome {
+      MultiplyAdds work{rounds};
+      ThreadPool &pool = ThreadPool::instance();
+      pool.run(threads, multiply_adds_share, &work); // workers awake, clock up
+      work.operations.store(0);
+      const auto begin = std::chrono::steady_clock::now();
+      pool.run(threads, multiply_adds_share, &work);
+      const double nanoseconds =
+          std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin)
+              .count();
+      const double operations = double(work.operations.load());
+      return [nanoseconds, operations](Napi::Env env) -> Napi::Value {
+        Napi::Object out = Napi::Object::New(env);
+        out.Set("operations", Napi::Number::New(env, operations));
+        out.Set("nanoseconds", Napi::Number::New(env, nanoseconds));
+        return out;
+      };
+    };
+    return Job::start(info.Env(), std::move(work), Napi::Function());
+  });
+}
+
 /** Worker threads of the pool live in this library's code, so that it must stay when a worker
  * environment unloads it. */
 void stay_loaded() {
@@ -214,6 +255,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   function("openWeights", open_weights);
   function("pack", pack);
   function("loadStream", load_stream);
+  function("multiplyAdds", multiply_adds);
   return exports;
 }
 

@@ -221,7 +221,8 @@ void conv(const ConvCommand &c, Rules &r) {
   r.operand("affine", c.affine, kF32);
   r.hold(c.act != Act::geglu || (!c.vector.present() && !c.residual.present()),
          "geglu: expected neither vector nor residual");
-  r.number("pixel_stride", c.pixel_stride, inputs, kMax);
+  r.number("pixel_stride", c.pixel_stride,
+           conv_block(int32_t(inputs), c.kernel_h * c.kernel_w, c.act), kMax);
   if (!r.broken.empty()) return;
   const uint64_t tile_h = uint64_t(c.tile_rows - 1) * c.stride + c.kernel_h;
   const uint64_t tile_w = uint64_t(c.tile_cols - 1) * c.stride + c.kernel_w;

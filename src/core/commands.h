@@ -98,12 +98,12 @@ struct Header {
  * phys_rows the sources are read through a nearest upsampling: logical row r is physical row r *
  * phys_rows / in_rows (integer division), likewise columns.
  *
- * Sums run in a fixed order for an output element (K ascending in fixed blocks), whatever tile,
- * slice or thread it falls in. `out` may be the same memory as `residual`, never overlap a source.
- * Weights: panels with K index (ky*kernel_w + kx)*C + c. GEGLU: `channels` counts output columns;
- * the panels hold 2*channels columns, panel 2i = columns of a, 2i+1 = their gates; no vector, no
- * residual; bias is permuted the same way as the panels ([2*ceil16(channels)] padded), and K is
- * never split.
+ * Sums run in a fixed order for an output element (blocks of conv_block channels, K ascending in
+ * each), whatever tile, slice or thread it falls in. `out` may be the same memory as `residual`,
+ * never overlap a source. Weights: panels with K index (ky*kernel_w + kx)*C + c. GEGLU: `channels`
+ * counts output columns; the panels hold 2*channels columns, panel 2i = columns of a, 2i+1 = their
+ * gates; no vector, no residual; bias is permuted the same way as the panels ([2*ceil16(channels)]
+ * padded), and K is never split.
  */
 struct ConvCommand {
   Header header;
@@ -127,11 +127,24 @@ struct ConvCommand {
   View affine;   ///< f32 [frames or 1][2][C]: stride_f between frames, scale then shift
   Act prologue_act, act;
   int32_t tile_rows, tile_cols; ///< output pixels of one packed input tile
-  int32_t pixel_stride;         ///< floats between pixels of the packed tile, >= C
+  int32_t pixel_stride;         ///< floats between pixels of the packed tile, >= conv_block
   View scratch;                 ///< threads * scratch_bytes
   uint32_t scratch_bytes;       ///< per thread: ((tile_rows-1)*stride+kernel_h) *
-                                ///< ((tile_cols-1)*stride+kernel_w) * pixel_stride * 4
+                                ///< ((tile_cols-1)*stride+kernel_w) * pixel_stride * 4, or a
+  ///< multiple, for as many frames at once where a tile is a whole one
 };
+
+/**
+ * Input channels that a convolution packs at a time; sums run over a block's channels tap by tap,
+ * then over the next block's. GEGLU's sums cannot wait in the output, so that it takes all at once.
+ * Same as convBlock in lib/program/ops/conv.ts.
+ */
+static constexpr int32_t conv_block(int32_t channels, int32_t taps, Act act) {
+  const int32_t most = taps == 1 ? 640 : 320;
+  if (act == Act::geglu || channels <= most) return channels;
+  const int32_t blocks = (channels + most - 1) / most;
+  return ((channels + blocks - 1) / blocks + 15) / 16 * 16;
+}
 
 /** Partial statistics, one (mean, M2) pair per frame, row and block of channels, over the row's
  * cols * block elements. */

@@ -46,7 +46,7 @@ function checkStreamed(plan: StagePlan, name: string): void {
 }
 
 const programs = [
-  ...Array.from({ length: 10 }, (_, seed) => randomProgram(seed)),
+  ...Array.from({ length: 6 }, (_, seed) => randomProgram(seed)),
   decoderLike(9, 5, 24),
   temporalDecoderLike(3, 8, 6),
 ]

@@ -21,6 +21,7 @@ export function checkPlan(plan: ProgramPlan, streaming?: Streaming): string[] {
   const bound = new Set<Tensor>([
     ...Object.values(plan.program.inputs),
     ...Object.values(plan.program.outputs),
+    ...plan.program.nodes.flatMap(({ output }) => (output.host ? [output] : [])),
   ])
   const home = new Map<Tensor, { offset: number; buffer: Buffer }[]>()
   const scratch = new Map<Node, { offset: number; buffer: Buffer }[]>()

@@ -49,6 +49,6 @@ int execute(const Header *command, void *const *slots, const volatile uint8_t *s
 } // namespace
 
 extern const Kernels kTable;
-const Kernels kTable = {kIsaName, execute, pack};
+const Kernels kTable = {kIsaName, execute, pack, multiply_adds};
 
 } // namespace sluice::SLUICE_ISA_NAMESPACE
