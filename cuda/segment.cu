@@ -9,10 +9,10 @@ namespace {
 constexpr double kSeconds = 0.04;
 constexpr int32_t kMostCommands = 64;
 
-/** What a multiprocessor does at least, in operations a second: half of what the smallest device
- * that is supported reaches with tensor cores, and a share of it without. */
-constexpr double kNarrowRate = 60e9, kFloatRate = 15e9;
-/** Bytes that a device moves at least, a second and multiprocessor. */
+/** Operations a second that a multiprocessor is taken to do, with tensor cores and without: less than
+ * any that is supported, so that a segment takes less time than it is thought to. */
+constexpr double kNarrowRate = 300e9, kFloatRate = 30e9;
+/** Bytes a second that a multiprocessor is taken to move. */
 constexpr double kByteRate = 4e9;
 
 template <class Command>
@@ -27,7 +27,7 @@ double pixels(const Command &c) {
   return double(c.frames) * c.rows * c.cols;
 }
 
-/** Seconds that a command takes at most, about, on one multiprocessor. */
+/** Seconds that a command takes on one multiprocessor, about. */
 double seconds_of(const Header &header) {
   switch (header.opcode) {
     case Opcode::conv: {
@@ -67,8 +67,7 @@ double seconds_of(const Header &header) {
     case Opcode::dequantise:
       return pixels(as<QuantiseCommand>(header)) * as<QuantiseCommand>(header).channels * 8 /
              kByteRate;
-    case Opcode::copy: // over the host's bus, which no multiprocessor makes faster
-      return 0;
+    case Opcode::copy: // beside the kernels
     default: // a table's rows, a handful of values
       return 0;
   }
@@ -77,16 +76,21 @@ double seconds_of(const Header &header) {
 } // namespace
 
 Segment next_segment(const int32_t *words, int32_t count, const Device &device) {
-  Segment segment{words, 0, 0};
+  Segment segment{words, 0, 0}, without_copies = segment;
   double seconds = 0;
+  int32_t begun = 0, joined = 0; // tickets
   while (segment.count < std::min(count, kMostCommands)) {
     const Header &header = reinterpret_cast<const Header &>(words[segment.word_count]);
     seconds += seconds_of(header) / device.multiprocessors;
     if (segment.count > 0 && seconds > kSeconds) break;
+    if (header.opcode == Opcode::copy) begun = std::max(begun, as<CopyCommand>(header).ticket);
+    if (header.opcode == Opcode::join) joined = std::max(joined, as<JoinCommand>(header).ticket);
     segment.count += 1;
     segment.word_count += header.words;
+    if (begun <= joined) without_copies = segment;
   }
-  return segment;
+  // A segment waits for its copies at its end: better where it has none under way.
+  return without_copies.count > 0 ? without_copies : segment;
 }
 
 } // namespace sluice::cuda
