@@ -62,7 +62,7 @@ const faults = [
   ...second.stages
     .filter(({ deviceBytes }, i) => deviceBytes > taken[i]! + 32 * 2 ** 20)
     .map(({ stage, deviceBytes }) => `${stage}: the device lacks ${deviceBytes} bytes`),
-  ...(second.keptBytes > 2 ** 20 ? [`${second.keptBytes} bytes are not given back`] : []),
+  ...(second.keptBytes > 8 * 2 ** 20 ? [`${second.keptBytes} bytes are not given back`] : []),
   ...(native().pool().bytes !== 0 ? [`${native().pool().bytes} bytes are in blocks`] : []),
 ]
 const stages = second.stages.map(
