@@ -5,8 +5,6 @@
  */
 #include <cstdio>
 #include <cstdlib>
-#include <string>
-#include <vector>
 
 #include "launch.hpp"
 #include "ptx.hpp"
@@ -160,7 +158,12 @@ product(Global<float> g) {
 
 SLUICE_KERNEL(1024, 1) nothing() {}
 
-std::vector<float> values(16 * kThreads, 1.0f), results(4 * kThreads);
+constexpr int kValues = 16 * kThreads, kResults = 4 * kThreads;
+
+/** Operands with something between them: one that is left must not end in the other. */
+struct alignas(64) Memory {
+  float values[kValues], between[2 * kValues], results[kResults];
+} memory;
 
 void say(const char *name, cudaError_t status) {
   std::printf("%s: %s\n", name, status == cudaSuccess ? "nothing" : cudaGetErrorString(status));
@@ -170,15 +173,14 @@ void say(const char *name, cudaError_t status) {
 template <class Kernel, class... A>
 void run(const char *name, Kernel kernel, uint32_t threads, A... arguments) {
   emulation::clear_claims();
-  emulation::claim(values.data(), values.size() * 4, false);
-  emulation::claim(results.data(), results.size() * 4, true);
+  emulation::claim(memory.values, sizeof memory.values, false);
+  emulation::claim(memory.results, sizeof memory.results, true);
   say(name, launch(name, kernel, {Grid(1), threads, 32 * kThreads}, nullptr, arguments...));
 }
 
 void run_all() {
-  const Global<const float> from{values.data()};
-  const Global<float> to{results.data()};
-  results.assign(results.size(), 0.0f);
+  const Global<const float> from{memory.values};
+  const Global<float> to{memory.results};
   run("sound: hand over", hand_over<true>, kThreads, to);
   run("hand over without a barrier", hand_over<false>, kThreads, to);
   run("sound: hand over in a warp", hand_over_in_warp<1>, kThreads, to);
@@ -192,10 +194,10 @@ void run_all() {
   run("sound: device bounds", device_bounds<0>, kThreads, from, to);
   run("beyond an operand", device_bounds<16 * kThreads>, kThreads, from, to);
   run("a write to what is only read", device_bounds<0>, kThreads, from,
-      Global<float>{values.data()});
+      Global<float>{memory.values});
   run("sound: alignment", alignment<4>, kThreads, from, to);
   run("a vector at no multiple of its size", alignment<1>, kThreads, from, to);
-  emulation::claim(results.data(), results.size() * 4, true);
+  emulation::claim(memory.results, sizeof memory.results, true);
   say("sound: blocks write", launch("blocks", blocks_write<true>, {Grid(2), 32}, nullptr, to));
   say("two blocks write one place",
       launch("blocks", blocks_write<false>, {Grid(2), 32}, nullptr, to));
