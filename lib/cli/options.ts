@@ -35,6 +35,7 @@ export interface PipelineArguments {
   threads?: number
   fps?: number
   slices?: number
+  recompute?: number
   /** See lib/rehash/options.ts. */
   rehash?: string
   /** FILE[#key] */
@@ -108,6 +109,11 @@ export function addPipelineOptions(command: Command): Command {
     )
     .option('--fps <rate>', 'frames a second (default: 8, of an image 7)', number('fps', 0))
     .option(
+      '--recompute <share>',
+      'most operations to spend on making tensors again, for less memory (default: 0.02, VAE 0.03)',
+      number('recompute', 0),
+    )
+    .option(
       '--slices <count>',
       'slice every group so often, whatever the budget',
       integer('slices', 1),
@@ -162,9 +168,9 @@ export function planOptions(
   pipeline: AnyPipeline,
 ): PlanOptions & ImagePlanOptions {
   const { frames, width, height, steps, guidance, minGuidance, maxGuidance } = args
-  const { decodeChunk, scheduler, spacing, karras, slices, plan, rehash } = args
+  const { decodeChunk, scheduler, spacing, karras, slices, recompute, plan, rehash } = args
   const dtype = dtypeOf('--dtype', args.dtype)
-  const sizes = { frames, width, height, steps, dtype, slices, plan }
+  const sizes = { frames, width, height, steps, dtype, slices, recompute, plan }
   const options = {
     ...sizes,
     guidance,

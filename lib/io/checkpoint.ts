@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { CheckpointError } from '../errors.js'
+import { CheckpointError, OptionError } from '../errors.js'
 import { readJson, readWeightIndex, type WeightIndex } from './weight-index.js'
 
 export interface CheckpointOptions {
@@ -118,6 +118,8 @@ export class Checkpoint {
  */
 export function openCheckpoint(path: string, options: CheckpointOptions = {}): Checkpoint {
   const layout = "a folder in diffusers' layout, with model_index.json"
+  if (typeof path !== 'string')
+    throw new OptionError(`path: expected that of ${layout}, got ${typeof path}`)
   requireFolder(path, layout)
   if (!existsSync(join(path, 'model_index.json'))) {
     throw new CheckpointError(

@@ -55,6 +55,8 @@ export function videoKind(path: string): VideoKind {
  */
 export async function openVideo(path: string, options: VideoOptions = {}): Promise<VideoWriter> {
   const { fps = 8, quality = 90, ffmpeg = 'ffmpeg' } = options
+  if (typeof path !== 'string')
+    throw new OptionError(`path: expected that of a video to write, got ${typeof path}`)
   if (!(fps > 0 && fps <= 240))
     throw new OptionError(`fps: expected a number above 0 up to 240, got ${fps}; 8 is usual`)
   if (!(quality >= 1 && quality <= 100))

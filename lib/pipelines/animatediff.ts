@@ -50,6 +50,7 @@ export interface GenerateOptions extends PlanOptions, RunOptions {
  */
 export class AnimateDiff extends Pipeline<AnimateDiffShape, PlanOptions> {
   protected readonly shapeNames = [...shapeNames, 'guidance'] as const
+  protected readonly inputNames = ['prompt', 'negative', 'initLatents'] as const
 
   /** Classes of model_index.json that it runs. */
   static readonly classes: readonly string[] = ['AnimateDiffPipeline', 'StableDiffusionPipeline']

@@ -1,4 +1,4 @@
-import { OptionError, SluiceError } from '../errors.js'
+import { CheckpointError, OptionError } from '../errors.js'
 import { gaussian } from '../io/random.js'
 import { Stage, type StageOptions } from '../runtime/stage.js'
 import type { RunOptions } from './options.js'
@@ -98,10 +98,11 @@ export function noiseOf(
   return given
 }
 
-/** @throws SluiceError for values that are not finite, naming the checkpoint */
+/** @throws CheckpointError for values that are not finite, naming the checkpoint */
 export function checkLatents(latents: Float32Array, where: string): void {
   if (latents.every(Number.isFinite)) return
-  throw new SluiceError(
+  throw new CheckpointError(
     `${where}: expected finite latents, got NaN or infinity; check the weights and scheduler_config.json`,
+    where,
   )
 }

@@ -1,7 +1,7 @@
 import { openCheckpoint, requirePipeline } from '../io/checkpoint.js'
 import { AnimateDiff, type PlanOptions } from './animatediff.js'
 import { embeddedModel } from './embedded.js'
-import type { LoadOptions } from './pipeline.js'
+import { type LoadOptions, loadNames } from './pipeline.js'
 import type { PipelinePlan } from './pipeline-plan.js'
 import { type ImagePlanOptions, StableVideoDiffusion } from './stable-video-diffusion.js'
 
@@ -31,5 +31,8 @@ export async function plan(
   path?: string,
   options: LoadOptions & PlanOptions & ImagePlanOptions = {},
 ): Promise<PipelinePlan> {
-  return (await loadPipeline(path, options)).plan(options)
+  const loading = Object.entries(options).filter(([name]) =>
+    (loadNames as readonly string[]).includes(name),
+  )
+  return (await loadPipeline(path, Object.fromEntries(loading))).plan(options)
 }

@@ -27,7 +27,14 @@ import { checkpointWeights, plannedDtypes } from './checkpoint-weights.js'
 import { Generation, noiseOf } from './generation.js'
 import type { LatentExtents, LatentOrder } from './layout.js'
 import { leastBudget } from './least-budget.js'
-import { latentSize, type RunOptions, type Shape, type ShapeOptions } from './options.js'
+import {
+  checkNames,
+  latentSize,
+  type RunOptions,
+  runNames,
+  type Shape,
+  type ShapeOptions,
+} from './options.js'
 import { PipelinePlan } from './pipeline-plan.js'
 import { decodeStages, planned, readPlan } from './plan-document.js'
 import { planWidest, widestFirst } from './plan-widest.js'
@@ -47,6 +54,16 @@ export interface LoadOptions {
   /** For every generation that says nothing else: see GenerateOptions. */
   rehash?: RehashWish
 }
+
+/** Names of the fields of LoadOptions. */
+export const loadNames = [
+  'motionAdapter',
+  'variant',
+  'device',
+  'budget',
+  'threads',
+  'rehash',
+] as const satisfies readonly (keyof LoadOptions)[]
 
 /** The stages of a generation, in the order in which they run, and the steps of its denoising. */
 export interface Staged {
@@ -107,10 +124,16 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
   protected constructor(
     readonly checkpoint: Checkpoint,
     protected readonly options: LoadOptions,
-  ) {}
+  ) {
+    checkNames(options, loadNames)
+    if (options.budget !== undefined) parseBytes(options.budget)
+  }
 
   /** Names of the shape's fields: those that a plan fixes. */
   protected abstract readonly shapeNames: readonly (keyof S & string)[]
+
+  /** Names of what a generation begins with. */
+  protected abstract readonly inputNames: readonly string[]
 
   /** Options with what the checkpoint recommends. @throws OptionError */
   protected abstract shapeOf(options: O): S
@@ -179,6 +202,7 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
    * @throws OptionError, CheckpointError, BudgetError, PlanError, MemoryError
    */
   protected begin(options: O & RunOptions): { prepared: Prepared<S>; generation: Generation } {
+    checkNames(options, [...this.shapeNames, ...this.inputNames, ...runNames])
     const prepared = this.prepare(options)
     const { plan, device } = prepared
     for (const { activations } of plan.stages) checkActivations(device, activations)
@@ -222,10 +246,11 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
 
   /** The planners of all stages: kept, since another budget is planned sooner than the first. */
   private plannersOf(options: O, weights?: DType): Planned<S> {
-    const inputs = this.inputsOf(options, weights)
-    const key = JSON.stringify([inputs.shape, weights, options.slices])
-    if (this.planned?.key !== key)
+    const key = JSON.stringify([this.shapeOf(options), weights, options.slices, options.recompute])
+    if (this.planned?.key !== key) {
+      const inputs = this.inputsOf(options, weights)
       this.planned = { key, inputs, planners: new StagePlanners(inputs.stageOptions) }
+    }
     return this.planned
   }
 
@@ -283,6 +308,7 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
       target,
       weightDtype,
       slices: options.slices,
+      ...(options.recompute !== undefined && { recompute: options.recompute }),
       activations: shape.dtype ?? defaultActivations(target),
       cost: costModel(target),
     }

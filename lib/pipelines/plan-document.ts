@@ -59,8 +59,12 @@ export function planned(
 ): Planned {
   const known = (options ?? {}) as Readonly<Record<string, unknown>>
   const shape = Object.fromEntries(names.map(name => [name, known[name]]))
-  // Sliced as planned, whatever the count: one that is asked for beside it could not be kept.
-  for (const [name, expected] of Object.entries({ ...shape, slices: undefined })) {
+  // Sliced as planned, whatever is asked for beside it: it could not be kept.
+  for (const [name, expected] of Object.entries({
+    ...shape,
+    slices: undefined,
+    recompute: undefined,
+  })) {
     const got = (given as Record<string, unknown>)[name]
     if (got !== undefined && got !== expected)
       throw new OptionError(

@@ -79,6 +79,14 @@ export class StableVideoDiffusion extends Pipeline<StableVideoDiffusionShape, Im
     'maxGuidance',
     'decodeChunk',
   ] as const
+  protected readonly inputNames = [
+    'image',
+    'fps',
+    'motionBucketId',
+    'noiseAugStrength',
+    'imageNoise',
+    'initLatents',
+  ] as const
 
   private constructor(
     checkpoint: Checkpoint,

@@ -1,4 +1,4 @@
-import { BudgetError } from '../errors.js'
+import { BudgetError, OptionError } from '../errors.js'
 import type { Program } from '../program/graph.js'
 import type { Target } from '../program/op.js'
 import { type DType, tensorBytes } from '../program/tensor.js'
@@ -102,11 +102,13 @@ export class StagePlanner {
   private readonly weights: WeightLayout
   private readonly programs: readonly ProgramPlanner[]
 
-  /** @throws ProgramError when a program breaks a rule. */
+  /** @throws OptionError for slices or a share that are none; ProgramError when a program breaks a rule. */
   constructor(
     private readonly spec: StageSpec,
     private readonly options: Omit<PlanOptions, 'budget'>,
   ) {
+    checkShare(options.recompute)
+    checkSlices(options.slices)
     const state: Record<string, StateSpec & { offset: number; bytes: number }> = {}
     let stateBytes = 0
     for (const [name, { shape, dtype }] of Object.entries(spec.state)) {
@@ -224,6 +226,16 @@ class ProgramPlanner {
 
 /** Operations that may be spent on making tensors again, as a share of a program's. */
 const recomputeShare = 0.02
+
+function checkSlices(slices: number | undefined): void {
+  if (slices === undefined || (Number.isSafeInteger(slices) && slices > 0)) return
+  throw new OptionError(`slices: expected a positive integer, got ${slices}`)
+}
+
+function checkShare(recompute: number | undefined): void {
+  if (recompute === undefined || (recompute >= 0 && recompute <= 1)) return
+  throw new OptionError(`recompute: expected a share from 0 to 1, got ${recompute}`)
+}
 
 function describe(
   name: string,

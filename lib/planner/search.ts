@@ -44,6 +44,8 @@ export class ProgramSearch {
   private readonly scratch: ScratchTable
   private readonly memories: SharedMemories = new Map()
   private smallest?: Arrangement
+  /** What the search found, by the bytes that were allowed. */
+  private readonly found = new Map<number, Arrangement | undefined>()
   /** What was packed at leisure. */
   private readonly atLeisure = new WeakSet<Arrangement>()
   private banded?: Bands | null
@@ -106,6 +108,11 @@ export class ProgramSearch {
   }
 
   private fastest(allowed: number): Arrangement | undefined {
+    if (!this.found.has(allowed)) this.found.set(allowed, this.search(allowed))
+    return this.found.get(allowed)
+  }
+
+  private search(allowed: number): Arrangement | undefined {
     for (const variant of this.variantsWithin(allowed)) {
       const found = this.partitioned(variant, allowed)
       if (found) return found

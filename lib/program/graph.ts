@@ -167,13 +167,13 @@ export function program(name: string, body: (trace: Trace) => Record<string, Ten
       weight: tracer.weight.bind(tracer),
       scope: tracer.scope.bind(tracer),
     })
-    if (Object.keys(outputs).length === 0)
+    if (typeof outputs !== 'object' || outputs === null || Object.keys(outputs).length === 0)
       throw new ProgramError(`program ${name}: expected at least one output, got none`, name)
     const named = new Map<Tensor, string>()
     for (const [key, tensor] of Object.entries(outputs)) {
-      if (tensor.kind !== 'value')
+      if (tensor?.kind !== 'value')
         throw new ProgramError(
-          `output ${key}: expected the result of an op, got ${tensor.kind} ${tensor.name}`,
+          `output ${key}: expected the result of an op, got ${tensor?.kind ? `${tensor.kind} ${tensor.name}` : typeof tensor}`,
           key,
         )
       const other = named.get(tensor)

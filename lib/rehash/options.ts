@@ -59,7 +59,8 @@ export function parseRehash(wish: RehashWish | undefined): CheckedOptions | unde
       continue
     }
     const name = key === 'full' ? 'fullSteps' : key
-    if (name in options) throw new OptionError(`rehash: expected ${key} once, got it twice`)
+    if (Object.hasOwn(options, name))
+      throw new OptionError(`rehash: expected ${key} once, got it twice`)
     options[name] = readValue(key, value)
   }
   return checked(options as RehashOptions)

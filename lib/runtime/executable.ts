@@ -1,5 +1,5 @@
 import { OptionError } from '../errors.js'
-import { planStage, type StagePlan } from '../planner/plan.js'
+import { type StagePlan, StagePlanner } from '../planner/plan.js'
 import type { Program } from '../program/graph.js'
 import { elementCount } from '../program/tensor.js'
 import { parseBytes } from '../units.js'
@@ -115,6 +115,17 @@ function bindingsOf(program: Program) {
  * @throws BudgetError, ProgramError, DeviceError, OptionError
  */
 export function planProgramOf(program: Program, options: CompileOptions = {}): StagePlan {
+  const { budget } = options
+  return programPlanner(program, options).plan(
+    budget === undefined ? undefined : parseBytes(budget),
+  )
+}
+
+/** Plans a program for several budgets, each sooner than the first. @throws as planProgramOf */
+export function programPlanner(
+  program: Program,
+  options: Omit<CompileOptions, 'budget'> = {},
+): StagePlanner {
   const { target } = resolveDevice(options.device, options.threads)
   const source = sourceOf(options)
   const state = Object.fromEntries([
@@ -125,23 +136,17 @@ export function planProgramOf(program: Program, options: CompileOptions = {}): S
       ([name, { shape, dtype }]) => [outputState(name), { shape, dtype }] as const,
     ),
   ])
-  return planStage(
+  return new StagePlanner(
     { name: program.name, state, programs: { main: program } },
     {
       target,
-      budget: options.budget === undefined ? undefined : parseBytes(options.budget),
       weightDtype: key => dtypeOf(source, key),
       slices: options.slices,
       activations: options.dtype ?? defaultActivations(target),
-      ...(options.recompute !== undefined && { recompute: shareOf(options.recompute) }),
+      ...(options.recompute !== undefined && { recompute: options.recompute }),
       cost: costModel(target),
     },
   )
-}
-
-function shareOf(recompute: number): number {
-  if (recompute >= 0 && recompute <= 1) return recompute
-  throw new OptionError(`recompute: expected a share from 0 to 1, got ${recompute}`)
 }
 
 function sourceOf(options: CompileOptions): WeightSource {
@@ -153,8 +158,16 @@ function sourceOf(options: CompileOptions): WeightSource {
 
 /** Plans a program, takes its memory and packs its weights. @throws as planProgramOf, and CheckpointError, MemoryError, AbortError */
 export async function compile(program: Program, options: CompileOptions = {}): Promise<Executable> {
+  return await openProgram(planProgramOf(program, options), program, options)
+}
+
+/** Takes the memory of a program that was planned with these options. @throws CheckpointError, MemoryError, AbortError */
+export async function openProgram(
+  plan: StagePlan,
+  program: Program,
+  options: Omit<CompileOptions, 'budget'>,
+): Promise<Executable> {
   const { device } = resolveDevice(options.device, options.threads)
-  const plan = planProgramOf(program, options)
   checkActivations(device, plan.activations)
   const stage = await Stage.open(plan, {
     device,

@@ -21,7 +21,8 @@ let loaded: Addon | undefined
 
 /**
  * The addon, loaded on first use: the build of this checkout, or the prebuilt binary of this platform.
- * @throws NativeError when there is none, it does not load, or it was built from other sources; says what to do.
+ * @throws NativeError when there is none, it does not load, it was built from other sources, or lacks the instructions that SLUICE_ISA names;
+ * says what to do.
  */
 export function native(): Addon {
   loaded ??= load(packageRoot(dirname(fileURLToPath(import.meta.url))))
@@ -42,6 +43,12 @@ function load(root: string): Addon {
         `${addon.commandVersion} and ${addon.backendVersion}; build it again: npm run build:native in ${root}`,
     )
   }
+  const { SLUICE_ISA: wanted } = process.env
+  const { available } = addon.cpu()
+  if (wanted && !available.includes(wanted))
+    throw new NativeError(
+      `SLUICE_ISA: expected one of ${available.join(', ')}, got ${wanted}, which this processor or build lacks; leave it out`,
+    )
   return addon
 }
 

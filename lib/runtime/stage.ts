@@ -82,6 +82,7 @@ export class Stage implements AsyncDisposable {
 
   /** Copies values into a state tensor. @throws OptionError when the name or the byte length is wrong. */
   write(name: string, values: ArrayBufferView): void {
+    this.requireOpen()
     const { offset, bytes } = this.stateOf(name)
     if (values.byteLength !== bytes)
       throw new OptionError(`${name}: expected ${bytes} bytes, got ${values.byteLength}`)
@@ -90,6 +91,7 @@ export class Stage implements AsyncDisposable {
 
   /** A copy of a float32 state tensor, or of one of `parts` equal parts of it along its first axis. */
   read(name: string, part = 0, parts = 1): Float32Array {
+    this.requireOpen()
     const { offset, bytes } = this.stateOf(name)
     const values = new Float32Array(bytes / 4 / parts)
     this.arena.read(offset + part * values.byteLength, values)
@@ -107,6 +109,7 @@ export class Stage implements AsyncDisposable {
     onProgress?: (done: number, total: number) => void,
   ): Promise<void> {
     throwIfAborted(this.options.signal)
+    this.requireOpen()
     const { stream, bound } = this.streams.get(program)!
     const offsets = bound.map(name => {
       const own = name.startsWith('out:') ? name.slice(4) : name
@@ -144,6 +147,14 @@ export class Stage implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.release()
+  }
+
+  /** @throws OptionError after close: memory that was given back is another's. */
+  private requireOpen(): void {
+    if (this.closed)
+      throw new OptionError(
+        `${this.plan.name}: expected to be open, got closed; close after the last run has ended`,
+      )
   }
 
   private release(): void {

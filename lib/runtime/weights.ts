@@ -1,4 +1,4 @@
-import { CheckpointError } from '../errors.js'
+import { CheckpointError, OptionError } from '../errors.js'
 import { dtypeCode } from '../planner/commands.js'
 import type { PackedWeight, WeightLayout } from '../planner/weights.js'
 import { type DType, elementCount, formatShape } from '../program/tensor.js'
@@ -24,8 +24,16 @@ export interface WeightSource {
   readonly where: string
 }
 
-/** Weights given as values, by key. */
+/** Weights given as values, by key. @throws OptionError for other values */
 export function weightsFromValues(values: Readonly<Record<string, Float32Array>>): WeightSource {
+  if (typeof values !== 'object' || values === null)
+    throw new OptionError(`weights: expected values by name, got ${typeof values}`)
+  for (const [name, weight] of Object.entries(values)) {
+    if (!((weight as unknown) instanceof Float32Array))
+      throw new OptionError(
+        `weights: expected ${name} as a Float32Array, got ${(weight as object | undefined)?.constructor?.name ?? typeof weight}`,
+      )
+  }
   return {
     where: 'weights',
     find: key => (values[key] ? { values: values[key], shape: [values[key].length] } : undefined),

@@ -3,12 +3,14 @@ import { leastBudget } from '../pipelines/least-budget.js'
 import { sliceCounts } from '../planner/group.js'
 import type { StagePlan } from '../planner/plan.js'
 import type { Program } from '../program/index.js'
-import { type CompileOptions, compile, planProgramOf } from '../runtime/executable.js'
+import { type CompileOptions, openProgram, programPlanner } from '../runtime/executable.js'
 import type { WeightSource } from '../runtime/weights.js'
 import { compare, type Difference } from './compare.js'
 
 export interface VerifyOptions
-  extends Pick<CompileOptions, 'device' | 'budget' | 'threads' | 'slices' | 'signal'> {
+  extends Pick<CompileOptions, 'device' | 'threads' | 'slices' | 'signal'> {
+  /** Most bytes at any time. */
+  budget?: number
   /** Run each program within the least budget that its plan finds. */
   smallest?: boolean
 }
@@ -39,18 +41,18 @@ export class VerifySession {
 
   /** Compiles a program, hands out its run, and gives its memory back. @throws as compile */
   async program(program: Program, work: (call: Call) => Promise<void>): Promise<void> {
-    const { smallest, ...given } = this.options
-    const options: CompileOptions = { ...given, weights: this.weights, poison: true }
-    if (smallest)
-      options.budget = leastBudget(budget => planProgramOf(program, { ...options, budget }))
-    await using executable = await compile(program, options)
+    const { smallest, budget: given, ...rest } = this.options
+    const options: CompileOptions = { ...rest, weights: this.weights, poison: true }
+    const planner = programPlanner(program, options)
+    const budget = smallest ? leastBudget(bytes => planner.plan(bytes)) : given
+    const plan = planner.plan(budget)
+    await using executable = await openProgram(plan, program, options)
     await work(inputs => executable.run(inputs))
-    const { plan } = executable
     const { peakBytes } = executable.close()
     this.programs.push({
       program: program.name,
       slices: mostSlices(plan),
-      budget: options.budget as number | undefined,
+      budget,
       predictedBytes: plan.peakBytes,
       measuredBytes: peakBytes,
     })

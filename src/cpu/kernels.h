@@ -37,8 +37,8 @@ struct Kernels {
   void (*pack)(const PackSource &source, int32_t thread, int32_t threads);
 };
 
-/** The table in use: the widest the machine has, or the one SLUICE_ISA names (an unknown or missing
- * one: the widest). */
+/** The table in use: the widest the machine has, or the one SLUICE_ISA names, where it has
+ * that. */
 const Kernels &kernels();
 /** Tables that this machine can run, widest first; count by reference. */
 const Kernels *const *available_kernels(int32_t &count);

@@ -56,6 +56,15 @@ test('the least budget fits, and one byte less does not', async () => {
   assert.is((await sluice('plan', '--budget', `${plan.budget! - 1}`)).code, 5)
 })
 
+test('what may be computed again lowers the least budget, and is a share', async () => {
+  const least = async (share: string) =>
+    (await planned('--frames', '4', '--smallest', '--recompute', share)).peakBytes
+  assert.ok((await least('0.2')) < (await least('0')))
+  const { code, stderr } = await sluice('plan', '--recompute', '2')
+  assert.is(code, 2)
+  assert.match(stderr, /recompute: expected a share from 0 to 1, got 2/)
+})
+
 test('the start noise gives the size', async () => {
   const { options } = await planned(
     '--init-latents',

@@ -44,7 +44,15 @@ test('golden runs: latents within 2e-3 and frames within 5e-3 of diffusers', asy
   const pipeline = await AnimateDiff.load(undefined, { device: 'cpu' })
   for (const name of ['ad-red-circle', 'ad-blue-square', 'ad-wide']) {
     const path = fixture(`golden/${name}.safetensors`)
-    const options = JSON.parse(readSafetensorsHeader(path).metadata.case!) as GenerateOptions
+    const {
+      kind,
+      name: recordedName,
+      ...options
+    } = JSON.parse(readSafetensorsHeader(path).metadata.case!) as GenerateOptions & {
+      kind: string
+      name: string
+    }
+    assert.equal([kind, recordedName], ['animatediff', name])
     const recorded = await readTensors(path)
     const video = await pipeline.generate({
       ...options,
@@ -160,10 +168,29 @@ test('impossible options are refused by name', async () => {
     [{ scheduler: 'nothing' }, /scheduler/],
     [{ guidance: Number.NaN }, /guidance/],
     [{ initLatents: new Float32Array(3) }, /initLatents/],
+    [{ slices: -3 }, /slices: expected a positive integer, got -3/],
+    [{ recompute: 2 }, /recompute: expected a share/],
+    [{ stepz: 4 } as object, /stepz: expected one of .*steps/],
   ]
   for (const [options, message] of wrong) {
     try {
       await pipeline.generate({ ...quick, ...options })
+      assert.unreachable(`${message}`)
+    } catch (error) {
+      assert.instance(error, OptionError, `${message}: ${error}`)
+      assert.match((error as Error).message, message)
+    }
+  }
+})
+
+test('what loading cannot use is refused by name', async () => {
+  for (const [path, options, message] of [
+    [undefined, { bugdet: '1 MiB' } as object, /bugdet: expected one of .*budget/],
+    [undefined, { budget: 'much' }, /much/],
+    [new URL('file:///tmp'), {}, /path: expected .* got object/],
+  ] as const) {
+    try {
+      await AnimateDiff.load(path as string | undefined, options)
       assert.unreachable(`${message}`)
     } catch (error) {
       assert.instance(error, OptionError, `${message}: ${error}`)

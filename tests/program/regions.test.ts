@@ -14,6 +14,7 @@ import {
 } from '../../lib/program/region.js'
 import { elementCount, type Tensor } from '../../lib/program/tensor.js'
 import { evaluate, type TensorValues } from '../support/interpreter.js'
+import { narrow } from '../support/interpreter-quantise.js'
 import { networks } from '../support/networks.js'
 import { opForms } from '../support/op-forms.js'
 import { randomNumbers, randomProgram } from '../support/random-program.js'
@@ -200,19 +201,36 @@ function signature({ op, inputs, attrs, output }: Node): string[] {
 function influence(node: Node, input: number, random: () => number): Uint8Array[] {
   const { tensor } = node.inputs[input]!
   const values = new Map(node.inputs.map(({ tensor }) => [tensor, valuesOf(tensor, random, node)]))
-  const before = evaluate(node, t => values.get(t)!)
+  const before = bitsOf(evaluate(node, t => values.get(t)!))
   const reads = Array.from(before, () => new Uint8Array(elementCount(tensor.shape)))
   for (let element = 0; element < elementCount(tensor.shape); element++) {
-    for (const change of tensor.dtype === 'i32' ? [1] : [0.7, -0.9]) {
-      const changed = values.get(tensor)!.slice()
-      changed[element]! += change
-      const after = evaluate(node, t => (t === tensor ? changed : values.get(t)!))
+    for (const changed of changesOf(values.get(tensor)!, element, node)) {
+      const after = bitsOf(evaluate(node, t => (t === tensor ? changed : values.get(t)!)))
       after.forEach((value, output) => {
         if (value !== before[output]) reads[output]![element] = 1
       })
     }
   }
   return reads
+}
+
+/** The values with one of them another: a higher and a lower number, the next id, or other bytes of a stored word. */
+function* changesOf(values: TensorValues, element: number, { op }: Node): Generator<TensorValues> {
+  if (op === 'dequantise') {
+    const changed = values.slice()
+    bitsOf(changed)[element]! ^= 0x01010101
+    return yield changed
+  }
+  for (const change of values instanceof Int32Array ? [1] : [0.7, -0.9]) {
+    const changed = values.slice()
+    changed[element]! += change
+    yield changed
+  }
+}
+
+/** Stored words are opaque: as floats, some are no numbers. */
+function bitsOf({ buffer, byteOffset, length }: TensorValues): Int32Array {
+  return new Int32Array(buffer, byteOffset, length)
 }
 
 /** The smallest region of an operand that holds all elements on which a region of the output depends; undefined: on none. */
@@ -254,6 +272,14 @@ function boxes(output: Tensor, random: () => number): Region[] {
 function valuesOf(tensor: Tensor, random: () => number, node?: Node): TensorValues {
   const count = elementCount(tensor.shape)
   // Ids are of a table, and one more is still in it.
+  if (node?.op === 'dequantise') {
+    const channels = node.output.shape[3]!
+    const pixels = elementCount(node.output.shape) / channels
+    return narrow(
+      new Float32Array(pixels * channels).map(() => 2 * random() - 1),
+      channels,
+    )
+  }
   if (tensor.dtype === 'i32') {
     const rows = node!.inputs.find(({ role }) => role === 'table')!.tensor.shape[0]!
     return new Int32Array(count).map(() => Math.floor(random() * (rows - 1)))

@@ -1,8 +1,14 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { BudgetError } from '../../lib/errors.js'
+import { leastBudget } from '../../lib/pipelines/least-budget.js'
+import type { StagePlan } from '../../lib/planner/plan.js'
 import { add, mul, type Program, program } from '../../lib/program/index.js'
-import { type CompileOptions, compile, planProgramOf } from '../../lib/runtime/executable.js'
+import {
+  type CompileOptions,
+  openProgram,
+  planProgramOf,
+  programPlanner,
+} from '../../lib/runtime/executable.js'
 import { interpret } from '../support/interpreter.js'
 import {
   decoderLike,
@@ -18,14 +24,25 @@ interface Outcome {
   measured: number
 }
 
+/** `SLUICE_PROGRAMS=200` tries as many random programs, for minutes. */
+const programs = Number(process.env.SLUICE_PROGRAMS) || 60
+
 async function execute(program: Program, seed: number, options: CompileOptions): Promise<Outcome> {
+  return await opened(
+    program,
+    seed,
+    planProgramOf(program, { device: 'cpu', ...options, ...sourced(program, seed) }),
+  )
+}
+
+const sourced = (program: Program, seed: number) => ({
+  weights: randomValues(program, seed).weights,
+})
+
+async function opened(program: Program, seed: number, plan: StagePlan): Promise<Outcome> {
   const { inputs, weights } = randomValues(program, seed)
-  await using executable = await compile(program, {
-    device: 'cpu',
-    weights,
-    poison: true,
-    ...options,
-  })
+  const options = { device: 'cpu', weights, poison: true }
+  await using executable = await openProgram(plan, program, options)
   const { sample } = await executable.run(inputs)
   return {
     values: sample!,
@@ -35,20 +52,12 @@ async function execute(program: Program, seed: number, options: CompileOptions):
 }
 
 function smallest(program: Program, seed: number, recompute?: number): number {
-  try {
-    return planProgramOf(program, {
-      device: 'cpu',
-      budget: 0,
-      recompute,
-      weights: randomValues(program, seed).weights,
-    }).peakBytes
-  } catch (error) {
-    return (error as BudgetError).needed
-  }
+  const planner = programPlanner(program, { device: 'cpu', recompute, ...sourced(program, seed) })
+  return leastBudget(budget => planner.plan(budget)) || planner.plan().peakBytes
 }
 
 test('random programs: native equals the plain reference', async () => {
-  for (let seed = 0; seed < 60; seed++) {
+  for (let seed = 0; seed < programs; seed++) {
     const program = randomProgram(seed)
     const { inputs, weights } = randomValues(program, seed)
     const expected = interpret(program, { inputs, weights: tensor => weights[tensor.name] }).sample!
@@ -59,18 +68,18 @@ test('random programs: native equals the plain reference', async () => {
 })
 
 test('random programs: sliced equals unsliced bit for bit, at five budgets and three thread counts', async () => {
-  for (let seed = 0; seed < 60; seed++) {
+  for (let seed = 0; seed < programs; seed++) {
     const program = randomProgram(seed)
     const whole = await execute(program, seed, { slices: 1, threads: 1 })
     assert.is(whole.measured, whole.predicted, `seed ${seed} whole`)
-    const least = smallest(program, seed)
-    for (const [i, share] of [0, 0.25, 0.5, 0.75, 1].entries()) {
+    const planner = programPlanner(program, { device: 'cpu', ...sourced(program, seed) })
+    const least = leastBudget(budget => planner.plan(budget))
+    for (const share of [0, 0.25, 0.5, 0.75, 1]) {
       const budget = Math.max(least, Math.floor(least + share * (whole.predicted - least)))
-      const threads = undefined
-      const sliced = await execute(program, seed, { budget, threads })
+      const sliced = await opened(program, seed, planner.plan(budget))
       assert.is(sliced.measured, sliced.predicted, `seed ${seed} share ${share}`)
       assert.ok(sliced.measured <= budget)
-      assert.equal(sliced.values, whole.values, `seed ${seed} share ${share} ${i}`)
+      assert.equal(sliced.values, whole.values, `seed ${seed} share ${share}`)
     }
     for (const threads of [2, 3]) {
       assert.equal(

@@ -7,6 +7,7 @@ import {
   combine,
   conv2d,
   convTime,
+  dequantise,
   embedding,
   groupNorm,
   layerNorm,
@@ -16,6 +17,7 @@ import {
   type Node,
   prependToken,
   program,
+  quantise,
   sigmoid,
   silu,
   type Tensor,
@@ -33,6 +35,7 @@ export interface OpForm {
 type Make = (tensors: {
   input: (...shape: number[]) => Tensor
   ids: (...shape: number[]) => Tensor
+  words: (...shape: number[]) => Tensor
   weight: (...shape: number[]) => Tensor
 }) => Tensor
 
@@ -307,6 +310,10 @@ const makers: readonly (readonly [op: string, form: string, make: Make])[] = [
     ({ input, weight }) => prependToken(weight(3), input(1, 2, 2, 3), weight(5, 3)),
   ],
   ['tokens', 'the middle', ({ input }) => tokens(input(6, 3), 2, 3)],
+  ['quantise', 'a block', ({ input }) => quantise(input(2, 2, 3, 5))],
+  ['quantise', 'two blocks', ({ input }) => quantise(input(1, 2, 2, 34))],
+  ['dequantise', 'a block', ({ words }) => dequantise(words(2, 2, 3, 3), 5)],
+  ['dequantise', 'two blocks', ({ words }) => dequantise(words(1, 2, 2, 11), 34)],
 ]
 
 /** Every op in every form. Each operand is a tensor of its own. */
@@ -317,7 +324,7 @@ export function opForms(): OpForm[] {
       const input = (...shape: number[]) => trace.input(`x${count++}`, shape)
       const ids = (...shape: number[]) => trace.input(`ids${count++}`, shape, 'i32')
       const weight = (...shape: number[]) => trace.weight(`w${count++}`, shape)
-      return { y: make({ input, ids, weight }) }
+      return { y: make({ input, ids, words: ids, weight }) }
     })
     const nodes = op === 'group_norm' ? traced.nodes : fuse(expandNorms(traced)).nodes
     const node = nodes.filter(found => found.op === op).at(-1)

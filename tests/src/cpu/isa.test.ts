@@ -26,10 +26,12 @@ async function node(args: string[], isa: string): Promise<{ code: number | null;
 const script = `import { native } from '${nativeModule}'; console.log(native().cpu().selected)`
 const selected = (isa: string) => node(['--input-type=module', '-e', script], isa)
 
-test('SLUICE_ISA chooses; a name unknown leaves the widest', async () => {
+test('SLUICE_ISA chooses; what is not there is refused by name', async () => {
   const { available } = native().cpu()
   for (const isa of available) assert.is((await selected(isa)).output, isa)
-  assert.is((await selected('none such')).output, available[0])
+  const unknown = await selected('none such')
+  assert.is.not(unknown.code, 0)
+  assert.match(unknown.output, /NativeError: SLUICE_ISA: expected one of .*generic, got none such/)
   assert.ok(available.includes('generic'))
 })
 

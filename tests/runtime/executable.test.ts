@@ -1,0 +1,65 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { OptionError, ProgramError } from '../../lib/errors.js'
+import { program, silu } from '../../lib/program/index.js'
+import { type CompileOptions, compile, planProgramOf } from '../../lib/runtime/executable.js'
+
+const block = program('block', ({ input }) => ({
+  y: silu(input('x', [2, 3, 3, 4])),
+}))
+const x = new Float32Array(72).fill(1)
+
+async function refused(work: () => unknown, message: RegExp): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    assert.instance(error, OptionError, `${error}`)
+    return assert.match((error as Error).message, message)
+  }
+  assert.unreachable(`${message}`)
+}
+
+test('slices that are none are refused, before and while compiling', async () => {
+  for (const slices of [
+    0,
+    -3,
+    1.5,
+    Number.NaN,
+    Number.POSITIVE_INFINITY,
+    'x' as unknown as number,
+  ]) {
+    const message = new RegExp(`slices: expected a positive integer, got ${slices}`)
+    await refused(() => planProgramOf(block, { slices }), message)
+    await refused(() => compile(block, { slices }), message)
+  }
+})
+
+test('weights that are no Float32Array are refused by name', async () => {
+  for (const [weights, got] of [
+    [{ k: [1, 2] }, /expected k as a Float32Array, got Array/],
+    [{ k: new Float64Array(2) }, /expected k as a Float32Array, got Float64Array/],
+    ['k', /expected values by name, got string/],
+  ] as const)
+    await refused(
+      () => compile(block, { weights: weights as unknown as CompileOptions['weights'] }),
+      got,
+    )
+})
+
+test('a run beside close ends in a typed error, and one after it too', async () => {
+  const executable = await compile(block)
+  const running = executable.run({ x })
+  executable.close()
+  await refused(() => running, /block: expected to be open, got closed/)
+  await refused(() => executable.run({ x }), /block: expected to be open, got closed/)
+})
+
+test('a program must give tensors', () => {
+  for (const body of [() => undefined, () => ({}), () => ({ y: 3 })])
+    assert.throws(
+      () => program('p', body as unknown as Parameters<typeof program>[1]),
+      (error: Error) => error instanceof ProgramError && /expected/.test(error.message),
+    )
+})
+
+test.run()
