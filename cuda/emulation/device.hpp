@@ -175,6 +175,7 @@ struct LaunchShape {
 template <class... P, class... A>
 cudaError_t launch(const char *name, void (*kernel)(P...), const LaunchShape &shape, Stream,
                    A... arguments) {
+  emulation::launched().insert(reinterpret_cast<const void *>(kernel));
   std::string fault = emulation::run_grid(name, {shape.grid, shape.threads, shape.shared_bytes},
                                           [&] { kernel(P(arguments)...); });
   if (fault.empty()) return cudaSuccess;

@@ -264,8 +264,7 @@ conv_mma(const ConvProblem p, int32_t tiles_down, int32_t tiles_across, bool con
     }
     if (next < blocks) deliver(next);
   }
-  ptx::copy_wait<0>();
-  block_sync();
+  block_sync(); // every group with copies was waited for; the ring is free
 
   // Sixteen rows at a time through this warp's part of shared memory, where a lane finds eight
   // columns of a pixel together.

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -5,6 +6,9 @@ import { outcome } from './support.js'
 
 const program = fileURLToPath(
   new URL('../../../build/emulation/emulation_defects', import.meta.url),
+)
+const source = fileURLToPath(
+  new URL('../../../tests/cuda/native/defects.cpp', import.meta.url),
 )
 const seeds = Array.from({ length: 20 }, (_, i) => `${i}`)
 
@@ -23,7 +27,7 @@ const found: Record<string, RegExp> = {
   'a copy in no group': /no wait between|before it is written/,
   'a wait that leaves too many': /no wait between|before it is written/,
   "another thread's copy without a barrier": /no wait between|no barrier|before it is written/,
-  'a copy never waited for': /an asynchronous copy is never waited for/,
+  'a copy never waited for': /asynchronous copy that begins here is never waited for/,
   'a barrier that a warp stays away from': /divergence/,
   'a barrier after a thread has left': /divergence/,
   'two barriers at once': /divergence/,
@@ -32,6 +36,15 @@ const found: Record<string, RegExp> = {
   'no whole warps': /expected whole warps, got 40/,
   'more rows of blocks than a grid holds': /expected grid.y of 1 to 65535, got 65536/,
   'more shared memory than a block has': /expected shared bytes of 1 to \d+, got 262144/,
+}
+
+/** Every fault of a kernel says where: the launch, block, thread, and a line that does something. */
+function saysWhere(name: string, said: string, lines: readonly string[]): void {
+  const [, kernel, block, thread, line] =
+    /^(.+), block \((\d+), 0, 0\), thread (\d+), defects\.cpp:(\d+): /.exec(said) ?? []
+  assert.is(kernel, name.startsWith('two blocks') ? 'blocks' : name, said)
+  assert.ok(Number(block) < 2 && Number(thread) < 64, said)
+  assert.match(lines[Number(line) - 1]!, /load|store|sync|copy_|shuffle|mma/, said)
 }
 
 async function launches(env: Record<string, string> = {}): Promise<[string, string][]> {
@@ -48,10 +61,14 @@ async function launches(env: Record<string, string> = {}): Promise<[string, stri
 
 test('every defect is found and no sound kernel accused, in 20 orders of threads', async () => {
   const seen = new Set<string>()
+  const lines = readFileSync(source, 'utf8').split('\n')
   for (const [name, said] of await launches()) {
     seen.add(name)
     if (name.startsWith('sound: ')) assert.is(said, 'nothing', name)
-    else if (name !== 'bf16 products') assert.match(said, found[name]!, name)
+    else if (name !== 'bf16 products') {
+      assert.match(said, found[name]!, name)
+      if (!/^launch: /.test(said)) saysWhere(name, said, lines)
+    }
   }
   for (const name of Object.keys(found)) assert.ok(seen.has(name), name)
   assert.ok([...seen].filter(name => name.startsWith('sound: ')).length >= 9)
