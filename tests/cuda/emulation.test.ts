@@ -7,9 +7,7 @@ import { outcome } from './support.js'
 const program = fileURLToPath(
   new URL('../../../build/emulation/emulation_defects', import.meta.url),
 )
-const source = fileURLToPath(
-  new URL('../../../tests/cuda/native/defects.cpp', import.meta.url),
-)
+const source = fileURLToPath(new URL('../../../tests/cuda/native/defects.cpp', import.meta.url))
 const seeds = Array.from({ length: 20 }, (_, i) => `${i}`)
 
 /** What each defect must be called, whatever the order of threads. */
