@@ -243,6 +243,17 @@ const cases: Record<string, Case> = {
     causal: true,
     block: [24, 32],
   },
+  'over time, whole chunks, two tiles': {
+    frames: 25,
+    rows: 2,
+    cols: 2,
+    heads: 3,
+    headDim: 40,
+    time: true,
+    block: [24, 32],
+    gaps: [8, 0, 0],
+    outGaps: [0, 8, 0],
+  },
   'over time, blocks of keys': {
     frames: 37,
     rows: 1,
