@@ -175,6 +175,7 @@ struct LaunchShape {
 template <class... P, class... A>
 cudaError_t launch(const char *name, void (*kernel)(P...), const LaunchShape &shape, Stream stream,
                    A... arguments) {
+  emulation::launched().insert(reinterpret_cast<const void *>(kernel));
   return emulation::launch_kernel(stream, name, {shape.grid, shape.threads, shape.shared_bytes},
                                   [=] { kernel(P(arguments)...); });
 }

@@ -243,9 +243,9 @@ void memory_block_begin(uint32_t dynamic_bytes) {
 void memory_block_end() {
   for (size_t i = 0; i < shared.copies.size(); ++i) {
     if (shared.copies[i].pending.empty()) continue;
-    const Site &site = shared.copies[i].pending.front().site;
-    running->fault = std::string(running->kernel) + ", thread " + std::to_string(i) + ", line " +
-                     std::to_string(site.line()) + ": an asynchronous copy is never waited for";
+    running->fault =
+        described(uint32_t(i), shared.copies[i].pending.front().site,
+                  "an asynchronous copy that begins here is never waited for by its thread");
     return;
   }
 }

@@ -1,5 +1,7 @@
+import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import * as assert from 'uvu/assert'
 
 /** The emulated CUDA plug-in, which `npm test` builds. */
 export const emulatedPlugin = fileURLToPath(
@@ -22,4 +24,39 @@ export function useEmulation(): void {
   if (!existsSync(emulatedPlugin))
     throw new Error(`expected ${emulatedPlugin}, got none; run node scripts/setup.mjs --emulation`)
   process.env.SLUICE_CUDA_BACKEND = emulatedPlugin
+}
+
+/** Output and exit code of a program. */
+export async function outcome(
+  program: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<{ code: number | null; output: string }> {
+  const child = spawn(program, args, {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', text => {
+      output += text
+    })
+  }
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.on('close', resolve)
+    child.on('error', reject)
+  })
+  return { code, output }
+}
+
+/**
+ * Runs a family's command tests of the CPU's kernels on the emulated GPU.
+ * @throws where one fails, or none ran
+ */
+export async function rerun(family: string, env: Record<string, string> = {}): Promise<void> {
+  const file = fileURLToPath(new URL(`../src/${family}.test.js`, import.meta.url))
+  const device = { SLUICE_CUDA_BACKEND: emulatedPlugin, SLUICE_TEST_DEVICE: gpu }
+  const { code, output } = await outcome(process.execPath, [file], { ...device, ...env })
+  assert.is(code, 0, output)
+  assert.match(output, /Total: +[1-9]/)
 }

@@ -30,6 +30,9 @@ const usesScratch = device === 'cpu'
 /** How the tests of products store activations: float32, or what a GPU computes with. */
 export const activations = (process.env.SLUICE_TEST_DTYPE ?? 'f32') as FloatType
 
+/** Part of the names of the cases that run; all without one. */
+export const onlyCases = process.env.SLUICE_TEST_CASES ?? ''
+
 const untouched = 0x7fc0dead
 const capacity = 16 << 20
 const mostThreads = 3
