@@ -38,7 +38,7 @@ export class Network {
   static async open(program: Program, source: WeightSource, threads: number): Promise<Network> {
     const { weights: layout } = planProgramOf(program, { device: 'cpu', threads, weights: source })
     const block = native().createBlock('cpu', layout.bytes)
-    const list = new PackList(native(), layout, source)
+    const list = new PackList(native(), layout.weights, source)
     const begin = performance.now()
     await native().pack(block, list.jobs, threads).done
     list.close()
@@ -48,7 +48,7 @@ export class Network {
   /** @param arena most bytes beside the weights; undefined: as fast as can be; 0: the least that works */
   plan(arena?: number, slices?: number): StagePlan {
     const { program, threads, source: weights } = this
-    const options = { device: 'cpu', threads, weights, slices }
+    const options = { device: 'cpu', threads, weights, slices, streaming: 'never' } as const
     if (arena === undefined) return planProgramOf(program, options)
     const plan = (budget: number) => planProgramOf(program, { ...options, budget })
     try {
@@ -72,7 +72,7 @@ export class Network {
     ]
     const sizes = [...Object.values(program.inputs), ...Object.values(program.outputs)]
     const { words } = lower(plan.programs.main!, plan.weights, aligned(plan.stateBytes))
-    const slots = [plan.arenaBytes, plan.weights.bytes, ...sizes.map(tensorBytes)]
+    const slots = [plan.arenaBytes, plan.weights.bytes, 0, ...sizes.map(tensorBytes)]
     const stream = native().loadStream('cpu', words, Float64Array.from(slots))
     const bindings = Float64Array.from(tensors, name => plan.state[name]!.offset)
     const out = tensors.find(name => name.startsWith('out:'))!

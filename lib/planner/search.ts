@@ -49,6 +49,7 @@ export class ProgramSearch {
   private readonly scratch: ScratchTable
   private readonly memories: SharedMemories = new Map()
   private smallest?: Arrangement
+  private renewed = false
   /** What the search found, by the bytes that were allowed. */
   private readonly found = new Map<number, Arrangement | undefined>()
   /** What was packed at leisure. */
@@ -213,7 +214,7 @@ export class ProgramSearch {
   private variantAt(index: number): Variant | undefined {
     while (this.variants.length <= index) {
       const last = this.variants.at(-1)
-      const next = last ? this.after(last) : this.variant([], new Map(), [])
+      const next = last ? (this.after(last) ?? this.anew(last)) : this.variant([], new Map(), [])
       if (!next) return undefined
       this.variants.push(next)
     }
@@ -230,18 +231,23 @@ export class ProgramSearch {
       if (next.partitioner.bottleneck().bytes < bottleneck.bytes) return next
     }
     const moved = this.nextToSpill(variant, bottleneck.step)
-    return moved && this.variant(chosen, overlays, [...spilled, moved.tensor])
+    if (!moved) return undefined
+    const apart = [...overlays].filter(pair => !pair.includes(moved.tensor))
+    return this.variant(chosen, new Map(apart), [...spilled, moved.tensor])
+  }
+
+  /** Once: with what waits on the host from the start, so that what may be made again is spent elsewhere. */
+  private anew({ spilled }: Variant): Variant | undefined {
+    if (this.renewed || spilled.length === 0) return undefined
+    this.renewed = true
+    return this.variant([], new Map(), spilled)
   }
 
   /** The largest tensor that waits on the device at a step of a variant. */
-  private nextToSpill({ program, overlays, spillable }: Variant, step: number) {
+  private nextToSpill({ program, spillable }: Variant, step: number) {
     const steps = new Map(program.nodes.map(({ output }, at) => [output, at]))
-    const laid = new Set<Tensor>([...overlays].flat())
     return spillable.find(
-      ({ tensor, early, late }) =>
-        !laid.has(tensor) &&
-        steps.get(early.output)! <= step &&
-        step <= steps.get(late[0]!.output)!,
+      ({ early, late }) => steps.get(early.output)! <= step && step <= steps.get(late[0]!.output)!,
     )
   }
 
