@@ -161,7 +161,10 @@ function networkItem(what: 'step' | 'video', c: NetworkCase): Item {
   return {
     name: `${what}s/${caseName(c)}`,
     run: async seconds => {
-      const request = await requestOf(c, small ? (what === 'step' ? 1 : 3) : what === 'step' ? 5 : 25)
+      const request = await requestOf(
+        c,
+        small ? (what === 'step' ? 1 : 3) : what === 'step' ? 5 : 25,
+      )
       const end = performance.now() + seconds * 1000
       const half = seconds / 2
       const { first, all } = await ours<StepResult & VideoResult>(what, request, c.budgets, half)

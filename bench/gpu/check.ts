@@ -117,7 +117,7 @@ function sanitizerItem(tool: string, family: string): Item {
 const items: Item[] = [
   programItem('device/described', 'device'),
   programItem('memory/generations', 'memory'),
-  testItem('memory/device', 'cuda/device'),
+  testItem('memory/device', 'cuda/backend'),
   ...Object.entries(families).flatMap(([family, dtypes]) =>
     dtypes.map(dtype =>
       testItem(`kernels/${family} ${dtype}`, `src/cpu/${family}`, { SLUICE_TEST_DTYPE: dtype }),

@@ -34,7 +34,7 @@ test('kernels are timed, also where there is no rival, which is said', async () 
     process.execPath,
     [`${root}dist/bench/gpu/bench.js`, '--small', '--only', 'kernels/gemm', '--out', path('')],
     {
-      seconds: 120,
+      seconds: 500,
       env: { SLUICE_CUDA_BACKEND: emulatedPlugin, SLUICE_RIVAL_PYTHON: path('no-python') },
     },
   )

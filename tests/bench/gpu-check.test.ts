@@ -11,7 +11,7 @@ test.after(clean)
 
 const check = (...args: string[]) =>
   execute(process.execPath, [`${root}dist/bench/gpu/check.js`, '--out', path(''), ...args], {
-    seconds: 120,
+    seconds: 500,
     env: { SLUICE_CUDA_BACKEND: emulatedPlugin },
   })
 const only = ['--small', '--only', 'device,kernels/quantise f32,components/clip-text f16']
@@ -36,13 +36,13 @@ test('what fails is said: a storage that no kernel knows, an item that there is 
   const env = { SLUICE_EMULATION_ARCH: '75' }
   const item = `${root}dist/bench/gpu/items/component.js`
   const ended = await execute(process.execPath, [item, 'clip-text', 'f8'], {
-    seconds: 60,
+    seconds: 500,
     env: { SLUICE_CUDA_BACKEND: emulatedPlugin, ...env },
   })
   assert.is.not(ended.code, 0)
   assert.match((await check('--only', 'kernel')).output, /expected a section \(device, memory/)
   const none = await execute(process.execPath, [`${root}dist/bench/gpu/check.js`], {
-    seconds: 60,
+    seconds: 500,
     env: { SLUICE_CUDA_BACKEND: emulatedPlugin, SLUICE_EMULATION_DEVICES: '0' },
   })
   assert.is(none.code, 6)
