@@ -9,8 +9,8 @@ namespace {
 constexpr double kSeconds = 0.04;
 constexpr int32_t kMostCommands = 64;
 
-/** Operations a second that a multiprocessor is taken to do, with tensor cores and without: less than
- * any that is supported, so that a segment takes less time than it is thought to. */
+/** Operations a second that a multiprocessor is taken to do, with tensor cores and without: less
+ * than any that is supported, so that a segment takes less time than it is thought to. */
 constexpr double kNarrowRate = 300e9, kFloatRate = 30e9;
 /** Bytes a second that a multiprocessor is taken to move. */
 constexpr double kByteRate = 4e9;
@@ -68,7 +68,7 @@ double seconds_of(const Header &header) {
       return pixels(as<QuantiseCommand>(header)) * as<QuantiseCommand>(header).channels * 8 /
              kByteRate;
     case Opcode::copy: // beside the kernels
-    default: // a table's rows, a handful of values
+    default:           // a table's rows, a handful of values
       return 0;
   }
 }
