@@ -74,24 +74,42 @@ interface Outcome {
   readonly bytes: number
   readonly seconds: number
   readonly flops: number
+  /** What waits on the host. */
+  readonly hostBytes: number
   readonly overBound: number
   readonly commands: number
   readonly planSeconds: number
 }
 
 /** A plan with `arena` bytes beside the weights; where that is not enough, what would be. */
-function planAt(program: Program, recompute: number, arena?: number, slices?: number) {
+function planAt(
+  program: Program,
+  recompute: number,
+  arena?: number,
+  slices?: number,
+  spill = false,
+) {
   const weightBytes = () => 'f16' as const
   const attempt = (budget?: number): StagePlan =>
     planStage(
       { name: program.name, state: {}, programs: { main: program } },
-      { target, weightDtype: weightBytes, activations: 'f16', budget, slices, recompute },
+      {
+        target,
+        weightDtype: weightBytes,
+        activations: 'f16',
+        budget,
+        slices,
+        recompute,
+        streaming: 'never',
+        spill,
+      },
     )
   const begin = performance.now()
   const done = (plan: StagePlan): Outcome => ({
     bytes: plan.arenaBytes,
     seconds: plan.programs.main!.work.seconds,
     flops: plan.programs.main!.work.flops,
+    hostBytes: plan.hostBytes,
     overBound: plan.programs.main!.bytes / plan.programs.main!.lowerBound,
     commands: plan.programs.main!.commands,
     planSeconds: (performance.now() - begin) / 1000,
@@ -128,8 +146,8 @@ function answer(question: Question) {
   const least = planAt(program, recompute, 0)
   const leastSeconds = (performance.now() - begin) / 1000
   const smallest = typeof least === 'number' ? planAt(program, recompute, least) : least
-  const at = (bytes: number) => {
-    const plan = planAt(program, recompute, Math.floor(bytes))
+  const at = (bytes: number, spill = false) => {
+    const plan = planAt(program, recompute, Math.floor(bytes), undefined, spill)
     if (typeof plan === 'number') return { needs: plan }
     return {
       ...plan,
@@ -147,7 +165,7 @@ function answer(question: Question) {
     smallest: { ...(smallest as Outcome), planSeconds: leastSeconds },
     atTarget: at(goal),
     half: at(whole.bytes / 2),
-    quarter: at(whole.bytes / 4),
+    quarter: at(whole.bytes / 4, true),
   }
 }
 
@@ -185,7 +203,7 @@ console.log(
       'fastest',
       'at target',
       'at half',
-      'at a quarter',
+      'at a quarter, spilling',
       'arena / bound',
       'planned in',
     ],

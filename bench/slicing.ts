@@ -1,6 +1,6 @@
 /**
  * What memory costs in time, modelled and measured: the UNet of AnimateDiff (Stable Diffusion 1.5) at half its width with seeded weights,
- * run unsliced, at half the unsliced arena, and with the least. Plans of one round run one after another, so that the machine's other work
+ * run unsliced, at half the unsliced arena, with the least, and with all weights streamed. Plans of one round run one after another, so that the machine's other work
  * falls on all of them; ratios are medians over rounds.
  *   node dist/bench/slicing.js [--side PIXELS] [--frames N] [--rounds N] [--threads N] [--out FILE]
  */
@@ -42,15 +42,21 @@ const config = unetMotionConfig(
 const program = unetMotion(config, { frames, rows: side / 8, cols: side / 8, tokens: 77 })
 const weights: Record<string, Float32Array> = {}
 for (const tensor of program.weights) weights[tensor.name] = seededTensor(tensor.name, tensor.shape)
-const options = { device: 'cpu', threads, weights }
+const options = { device: 'cpu', threads, weights, streaming: 'never' as const }
 
 const whole = planProgramOf(program, options)
 const least = leastBudget()
-const budgets: { name: string; budget?: number }[] = [
+interface Memory {
+  readonly name: string
+  readonly budget?: number
+  readonly streaming?: 'always'
+}
+const budgets: Memory[] = [
   { name: 'unsliced' },
   { name: 'three quarters', budget: whole.weights.bytes + Math.floor(0.75 * whole.arenaBytes) },
   { name: 'half', budget: whole.weights.bytes + Math.floor(0.5 * whole.arenaBytes) },
   { name: 'least', budget: least },
+  { name: 'streamed weights', streaming: 'always' } as Memory,
 ].filter(({ budget }) => budget === undefined || budget >= least)
 
 function leastBudget(): number {
@@ -69,8 +75,14 @@ const inputs = Object.fromEntries(
   ]),
 )
 const executables: Executable[] = []
-for (const { budget } of budgets)
-  executables.push(await compile(program, { ...options, ...(budget && { budget }) }))
+for (const { budget, streaming } of budgets)
+  executables.push(
+    await compile(program, {
+      ...options,
+      ...(budget && { budget }),
+      ...(streaming && { streaming }),
+    }),
+  )
 const seconds = budgets.map((): number[] => [])
 let reference: Float32Array | undefined
 for (let round = -1; round < rounds; round++) {
@@ -91,6 +103,7 @@ const modelled = executables.map(({ plan }) => plan.programs.main!.work.seconds)
 const results = executables.map(({ plan }, i) => ({
   name: budgets[i]!.name,
   arenaBytes: plan.arenaBytes,
+  peakBytes: plan.peakBytes,
   commands: plan.programs.main!.commands,
   seconds: median(seconds[i]!),
   modelled: modelled[i]! / modelled[0]!,
@@ -104,16 +117,27 @@ console.log(
 )
 console.log(
   formatTable([
-    ['arena', 'MB', 'of unsliced', 'commands', 'seconds', 'modelled', 'measured', 'apart'],
-    ...results.map(({ name, arenaBytes, commands, seconds: taken, modelled: model, measured }) => [
+    [
+      'arena',
+      'MB',
+      'of unsliced',
+      'MB with weights',
+      'commands',
+      'seconds',
+      'modelled',
+      'measured',
+      'apart',
+    ],
+    ...results.map(({ name, arenaBytes, peakBytes, commands, seconds: taken, ...ratio }) => [
       name,
       (arenaBytes / 1e6).toFixed(1),
       (arenaBytes / results[0]!.arenaBytes).toFixed(3),
+      (peakBytes / 1e6).toFixed(1),
       `${commands}`,
       taken.toFixed(3),
-      model.toFixed(3),
-      measured.toFixed(3),
-      `${(100 * (measured / model - 1)).toFixed(1)} %`,
+      ratio.modelled.toFixed(3),
+      ratio.measured.toFixed(3),
+      `${(100 * (ratio.measured / ratio.modelled - 1)).toFixed(1)} %`,
     ]),
   ]),
 )

@@ -5,6 +5,9 @@
 #include <dlfcn.h>
 #include <napi.h>
 
+#include <atomic>
+#include <chrono>
+
 #include "addon/arguments.h"
 #include "addon/environment.h"
 #include "addon/job.h"
@@ -12,6 +15,7 @@
 #include "core/backends.h"
 #include "core/packing.h"
 #include "core/system.h"
+#include "core/thread_pool.h"
 #include "core/tile_pool.h"
 #include "cpu/kernels.h"
 
@@ -78,7 +82,8 @@ Napi::Value create_block(const CallbackInfo &info) {
   return guarded(info.Env(), [&] {
     const Device device = find_device(string_argument(info[0], "createBlock: device"));
     const uint64_t bytes = bytes_argument(info[1], "createBlock: bytes");
-    return NativeBlock::make(info.Env(), std::make_shared<Block>(device, bytes));
+    const bool host = info[2].IsBoolean() && info[2].As<Napi::Boolean>().Value();
+    return NativeBlock::make(info.Env(), std::make_shared<Block>(device, bytes, host));
   });
 }
 
@@ -124,16 +129,29 @@ PackJob pack_job(Napi::Value value, size_t index) {
   return out;
 }
 
+std::vector<PackJob> pack_jobs(Napi::Value value) {
+  if (!value.IsArray()) throw Error(kStatusArgument, "pack: expected an array of jobs");
+  const Napi::Array list = value.As<Napi::Array>();
+  std::vector<PackJob> jobs;
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::HandleScope scope(value.Env());
+    jobs.push_back(pack_job(list.Get(i), i));
+  }
+  return jobs;
+}
+
+Napi::Value open_weights(const CallbackInfo &info) {
+  return guarded(info.Env(), [&] {
+    auto jobs = std::make_shared<const std::vector<PackJob>>(pack_jobs(info[0]));
+    check_jobs(*jobs);
+    return NativeWeights::make(info.Env(), std::move(jobs));
+  });
+}
+
 Napi::Value pack(const CallbackInfo &info) {
   return guarded(info.Env(), [&] {
     std::shared_ptr<Block> block = NativeBlock::of(info[0], "pack: block");
-    if (!info[1].IsArray()) throw Error(kStatusArgument, "pack: expected an array of jobs");
-    const Napi::Array list = info[1].As<Napi::Array>();
-    std::vector<PackJob> jobs;
-    for (uint32_t i = 0; i < list.Length(); ++i) {
-      const Napi::HandleScope scope(info.Env());
-      jobs.push_back(pack_job(list.Get(i), i));
-    }
+    std::vector<PackJob> jobs = pack_jobs(info[1]);
     const int32_t threads = threads_argument(info[2], "pack");
     const Napi::Function progress = function_argument(info[3], "pack: onProgress");
     auto packing = std::make_shared<Packing>(std::move(block), std::move(jobs), threads);
@@ -159,13 +177,50 @@ Napi::Value load_stream(const CallbackInfo &info) {
     std::vector<uint64_t> slots = byte_list_argument(info[2], "loadStream: slotBytes");
     if (slots.size() < size_t(kSlotBound)) {
       throw Error(kStatusArgument,
-                  format("loadStream: slotBytes: expected the arena's and the weights' bytes at "
-                         "least, got %zu sizes",
+                  format("loadStream: slotBytes: expected the arena's, the weights' and the host's "
+                         "bytes at least, got %zu sizes",
                          slots.size()));
     }
     return NativeStream::make(
         info.Env(), std::make_shared<Stream>(device, static_cast<const int32_t *>(span.data),
                                              span.bytes / sizeof(int32_t), std::move(slots)));
+  });
+}
+
+struct MultiplyAdds {
+  int64_t rounds;
+  std::atomic<int64_t> operations{0};
+};
+
+int multiply_adds_share(void *context, int32_t, int32_t) {
+  MultiplyAdds &work = *static_cast<MultiplyAdds *>(context);
+  work.operations.fetch_add(kernels().multiply_adds(work.rounds));
+  return SLUICE_OK;
+}
+
+Napi::Value multiply_adds(const CallbackInfo &info) {
+  return guarded(info.Env(), [&] {
+    const int32_t threads = threads_argument(info[0], "multiplyAdds");
+    const int64_t rounds = int64_t(integer_argument(info[1], "multiplyAdds: rounds", 1, INT32_MAX));
+    Job::Work work = [threads, rounds](Control &) -> Job::Outcome {
+      MultiplyAdds work{rounds};
+      ThreadPool &pool = ThreadPool::instance();
+      pool.run(threads, multiply_adds_share, &work); // workers awake, clock up
+      work.operations.store(0);
+      const auto begin = std::chrono::steady_clock::now();
+      pool.run(threads, multiply_adds_share, &work);
+      const double nanoseconds =
+          std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin)
+              .count();
+      const double operations = double(work.operations.load());
+      return [nanoseconds, operations](Napi::Env env) -> Napi::Value {
+        Napi::Object out = Napi::Object::New(env);
+        out.Set("operations", Napi::Number::New(env, operations));
+        out.Set("nanoseconds", Napi::Number::New(env, nanoseconds));
+        return out;
+      };
+    };
+    return Job::start(info.Env(), std::move(work), Napi::Function());
   });
 }
 
@@ -183,6 +238,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   Environment::create(env);
   NativeBlock::define(env);
   NativeFile::define(env);
+  NativeWeights::define(env);
   NativeStream::define(env);
   exports.Set("version", SLUICE_VERSION);
   exports.Set("commandVersion", Napi::Number::New(env, kCommandVersion));
@@ -196,8 +252,10 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   function("pool", pool);
   function("createBlock", create_block);
   function("openFile", open_file);
+  function("openWeights", open_weights);
   function("pack", pack);
   function("loadStream", load_stream);
+  function("multiplyAdds", multiply_adds);
   return exports;
 }
 

@@ -17,7 +17,7 @@
 namespace sluice {
 
 /** Raised whenever a struct here changes; a plan and a backend with other versions are refused. */
-constexpr int32_t kCommandVersion = 2;
+constexpr int32_t kCommandVersion = 3;
 
 enum class DType : int32_t { f32 = 0, f16 = 1, bf16 = 2, i32 = 3 };
 
@@ -47,14 +47,19 @@ enum class Opcode : int32_t {
   timestep = 12,
   quantise = 13,
   dequantise = 14,
+  copy = 15,
+  join = 16,
+  fetch = 17,
 };
 
-/** Slots of base addresses. Slots from kSlotBound on are bound anew for each run (a program's
- * inputs and outputs). */
+/** Slots of base addresses. The host slot is memory beside the device's, for what a plan keeps out
+ * of its budget: only copies touch it. Slots from kSlotBound on are bound anew for each run (a
+ * program's inputs and outputs). */
 constexpr int32_t kSlotNone = -1;
 constexpr int32_t kSlotArena = 0;
 constexpr int32_t kSlotWeights = 1;
-constexpr int32_t kSlotBound = 2;
+constexpr int32_t kSlotHost = 2;
+constexpr int32_t kSlotBound = 3;
 
 /** Output channels in one panel of packed weights: layout [ceil(N / 16)][K][16], zero-padded,
  * whatever the instruction set. */
@@ -93,12 +98,12 @@ struct Header {
  * phys_rows the sources are read through a nearest upsampling: logical row r is physical row r *
  * phys_rows / in_rows (integer division), likewise columns.
  *
- * Sums run in a fixed order for an output element (K ascending in fixed blocks), whatever tile,
- * slice or thread it falls in. `out` may be the same memory as `residual`, never overlap a source.
- * Weights: panels with K index (ky*kernel_w + kx)*C + c. GEGLU: `channels` counts output columns;
- * the panels hold 2*channels columns, panel 2i = columns of a, 2i+1 = their gates; no vector, no
- * residual; bias is permuted the same way as the panels ([2*ceil16(channels)] padded), and K is
- * never split.
+ * Sums run in a fixed order for an output element (blocks of conv_block channels, K ascending in
+ * each), whatever tile, slice or thread it falls in. `out` may be the same memory as `residual`,
+ * never overlap a source. Weights: panels with K index (ky*kernel_w + kx)*C + c. GEGLU: `channels`
+ * counts output columns; the panels hold 2*channels columns, panel 2i = columns of a, 2i+1 = their
+ * gates; no vector, no residual; bias is permuted the same way as the panels ([2*ceil16(channels)]
+ * padded), and K is never split.
  */
 struct ConvCommand {
   Header header;
@@ -122,11 +127,24 @@ struct ConvCommand {
   View affine;   ///< f32 [frames or 1][2][C]: stride_f between frames, scale then shift
   Act prologue_act, act;
   int32_t tile_rows, tile_cols; ///< output pixels of one packed input tile
-  int32_t pixel_stride;         ///< floats between pixels of the packed tile, >= C
+  int32_t pixel_stride;         ///< floats between pixels of the packed tile, >= conv_block
   View scratch;                 ///< threads * scratch_bytes
   uint32_t scratch_bytes;       ///< per thread: ((tile_rows-1)*stride+kernel_h) *
-                                ///< ((tile_cols-1)*stride+kernel_w) * pixel_stride * 4
+                                ///< ((tile_cols-1)*stride+kernel_w) * pixel_stride * 4, or a
+  ///< multiple, for as many frames at once where a tile is a whole one
 };
+
+/**
+ * Input channels that a convolution packs at a time; sums run over a block's channels tap by tap,
+ * then over the next block's. GEGLU's sums cannot wait in the output, so that it takes all at once.
+ * Same as convBlock in lib/program/ops/conv.ts.
+ */
+static constexpr int32_t conv_block(int32_t channels, int32_t taps, Act act) {
+  const int32_t most = taps == 1 ? 640 : 320;
+  if (act == Act::geglu || channels <= most) return channels;
+  const int32_t blocks = (channels + most - 1) / most;
+  return ((channels + blocks - 1) / blocks + 15) / 16 * 16;
+}
 
 /** Partial statistics, one (mean, M2) pair per frame, row and block of channels, over the row's
  * cols * block elements. */
@@ -277,6 +295,33 @@ struct QuantiseCommand {
   int32_t frames, rows, cols, channels;
   View source; ///< quantise: f32; dequantise: i32 [.., stored_words]
   View out;    ///< the other way round
+};
+
+/**
+ * out = source, bytes unchanged (one dtype). ticket 0: done when the command is. Otherwise it
+ * begins after all that was submitted before it, and may end as late as the join that has its
+ * ticket or a later one: until then nothing touches `out`, and nothing writes `source`. Tickets
+ * grow.
+ */
+struct CopyCommand {
+  Header header;
+  int32_t ticket;
+  int32_t frames, rows, cols, channels;
+  View source, out;
+};
+
+/** What comes after it finds the copies with tickets up to this one done. */
+struct JoinCommand {
+  Header header;
+  int32_t ticket;
+};
+
+/** Packs weight `weight` of the list that the run was given into `halves` 16-bit words at `out`.
+ * The CPU's way to stream: a weight is read from its file when it is needed. */
+struct FetchCommand {
+  Header header;
+  int32_t weight, halves;
+  View out; ///< f16, whatever the weight is
 };
 
 /** Words of a pixel of so many channels in eight-bit storage. */

@@ -35,6 +35,9 @@ struct Kernels {
                  int32_t thread, int32_t threads);
   /** Packs thread's share of one weight. */
   void (*pack)(const PackSource &source, int32_t thread, int32_t threads);
+  /** Multiply-adds in registers alone, `rounds` of them on each; returns the operations done (two a
+   * multiply-add). For benchmarks. */
+  int64_t (*multiply_adds)(int64_t rounds);
 };
 
 /** The table in use: the widest the machine has, or the one SLUICE_ISA names, where it has

@@ -2,7 +2,14 @@
 import { test } from 'uvu'
 import { rerun } from './support.js'
 
-for (const family of ['pointwise', 'norm', 'quantise', 'conv', 'attention'])
+for (const family of [
+  'cpu/pointwise',
+  'cpu/norm',
+  'cpu/quantise',
+  'cpu/conv',
+  'cpu/attention',
+  'copy',
+])
   test(`${family}: as on the CPU`, () => rerun(family))
 
 test.run()

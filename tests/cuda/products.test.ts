@@ -4,12 +4,12 @@ import { rerun } from './support.js'
 
 for (const family of ['conv', 'attention']) {
   for (const dtype of ['f16', 'bf16'])
-    test(`${family}, ${dtype}`, () => rerun(family, { SLUICE_TEST_DTYPE: dtype }))
+    test(`${family}, ${dtype}`, () => rerun(`cpu/${family}`, { SLUICE_TEST_DTYPE: dtype }))
 
   const some = { SLUICE_TEST_CASES: 'whole chunks', SLUICE_EMULATION_ARCH: '75' }
   for (const dtype of ['f16', 'bf16'])
     test(`${family}, ${dtype}, compute capability 7.5`, () =>
-      rerun(family, { ...some, SLUICE_TEST_DTYPE: dtype }))
+      rerun(`cpu/${family}`, { ...some, SLUICE_TEST_DTYPE: dtype }))
 }
 
 test.run()

@@ -15,6 +15,7 @@ import {
   activationOf,
   activations,
   asFour,
+  channelsOf,
   checkActivation,
   checkAffine,
   checkSame,
@@ -237,28 +238,48 @@ function timeRegions(call: OpCall, _output: Tensor, wanted: Region): Region[] {
   })
 }
 
-/** Most pixels in a packed input tile, and most bytes of one while it has more than a single pixel row. */
+/** Most output pixels of a packed input tile, and most bytes of one while it has more than a single pixel row. */
 const tilePixels = 128
-const tileBytes = 512 * 1024
-
+const tileBytes = 384 * 1024
+/** Elements of weights from which on small frames share a tile, so that weights are read less often. */
+const manyWeights = 2 ** 18
 /**
- * The packed input tile of one thread: tile rows x tile cols output pixels with their halo, all input channels, float32.
- * tile = [tileRows, tileCols, pixelStride]. The pixel stride avoids multiples of 1 KiB, where eight pixels fall in one cache set.
+ * The packed input tile of one thread: tile rows x tile cols output pixels with their halo, a block of input channels, float32; where that is
+ * a whole frame, several of them. tile = [tileRows, tileCols, pixelStride].
  * A smaller region never needs more: what is planned for the largest slice must do for the last.
  */
 function convScratch(call: OpCall, _output: Tensor, wanted: Region, target: Target): Scratch {
   if (target.backend !== 'cpu') return noScratch(call)
+  const [frames, rows, cols] = asFour(regionShape(wanted), 1)
+  const most = Math.min(rows, tilePixels)
+  let bytesPerThread = 0
+  for (let count = 1; count <= most; count++)
+    bytesPerThread = Math.max(bytesPerThread, convTile(call, frames, count, cols).bytes)
+  const { tileRows, tileCols, bytes } = convTile(call, frames, rows, cols)
+  const tile = [tileRows, tileCols, packedStride(call)]
+  return { bytesPerThread: Math.max(bytes, bytesPerThread), tile }
+}
+
+function convTile(call: OpCall, frames: number, rows: number, cols: number) {
   const { kernel, stride } = convGeometry(call)
-  const [, rows, cols] = asFour(regionShape(wanted), 1)
   const pixelStride = packedStride(call)
-  const bytes = (tileRows: number, tileCols: number) =>
+  const bytesOf = (tileRows: number, tileCols: number) =>
     ((tileRows - 1) * stride + kernel) * ((tileCols - 1) * stride + kernel) * pixelStride * 4
-  let widest = kernel === 1 && rows === 1 ? tilePixels : tilePixels / 2
-  while (widest > 16 && bytes(1, widest) > tileBytes) widest /= 2
+  // A square has the least halo, but few rows ask for wide tiles.
+  let widest = kernel === 1 ? tilePixels : 64
+  while (kernel > 1 && widest > 16 && widest * rows > tilePixels) widest /= 2
+  while (widest > 8 && bytesOf(1, widest) > tileBytes) widest /= 2
   const tileCols = Math.min(cols, widest)
   let tileRows = Math.max(1, Math.min(rows, Math.floor(tilePixels / tileCols)))
-  while (tileRows > 1 && bytes(tileRows, tileCols) > tileBytes) tileRows--
-  return { bytesPerThread: bytes(tileRows, tileCols), tile: [tileRows, tileCols, pixelStride] }
+  while (tileRows > 1 && bytesOf(tileRows, tileCols) > tileBytes) tileRows--
+  const bytes = bytesOf(tileRows, tileCols)
+  const whole = tileRows === rows && tileCols === cols
+  const weights = elementCount(operand(call, 'weight')!.shape)
+  const together =
+    whole && weights >= manyWeights
+      ? Math.min(frames, Math.floor(tilePixels / (rows * cols)), Math.floor(tileBytes / bytes))
+      : 1
+  return { tileRows, tileCols, bytes: bytes * Math.max(1, together) }
 }
 
 /** A GPU's kernels keep their tiles in the multiprocessor, and choose them themselves. */
@@ -266,12 +287,20 @@ function noScratch(call: OpCall): Scratch {
   return { bytesPerThread: 0, tile: [1, 1, packedStride(call)] }
 }
 
+/** Input channels packed at a time: conv_block in src/core/commands.h. */
+export function convBlock(channels: number, taps: number, act: Activation): number {
+  const most = taps === 1 ? 640 : 320
+  if (act === 'geglu' || channels <= most) return channels
+  const blocks = Math.ceil(channels / most)
+  return 16 * Math.ceil(Math.ceil(channels / blocks) / 16)
+}
+
+/** Floats between pixels of a packed tile: no multiple of 1 KiB, where eight pixels fall in one cache set. */
 function packedStride(call: OpCall): number {
-  const channels = operands(call, 'source').reduce(
-    (sum, source) => sum + source.shape[source.shape.length - 1]!,
-    0,
-  )
-  return channels % 256 === 0 ? channels + 16 : channels
+  const channels = operands(call, 'source').reduce((sum, source) => sum + channelsOf(source), 0)
+  const taps = elementCount(operand(call, 'weight')!.shape.slice(2))
+  const block = convBlock(channels, taps, activationOf(call.attrs))
+  return block % 256 === 0 ? block + 16 : block
 }
 
 /** Most frames times pixels in a packed tile of a temporal convolution, halo included. */

@@ -91,8 +91,8 @@ void pack_queries(const Attention &a, int32_t item, int32_t head, int32_t first,
     const float *from = tokens.at(first + i);
     float *to = a.queries + (int64_t)i * d;
     fetch(tokens.at(first + least(i + 8, count - 1)), d);
-    for_lanes(d,
-              [&](int32_t x, int32_t lanes) { store(to + x, load_some(from + x, lanes) * scale); });
+    for_lanes(d, [&](int32_t x, int32_t lanes)
+                     SLUICE_INLINE { store(to + x, load_some(from + x, lanes) * scale); });
   }
 }
 
@@ -106,7 +106,7 @@ void pack_keys(const Attention &a, int32_t item, int32_t head, int32_t first, in
       fetch(tokens.at(first + least((panel + 1) * kPanel + i, count - 1)), d);
     }
     float *to = a.key_panels + (int64_t)panel * d * kPanel;
-    for_lanes(d, [&](int32_t x, int32_t lanes) {
+    for_lanes(d, [&](int32_t x, int32_t lanes) SLUICE_INLINE {
       f32x16 block[kPanel];
       for (int32_t i = 0; i < kPanel; ++i) block[i] = load_some(rows[i] + x, lanes);
       transpose(block);
@@ -123,9 +123,8 @@ void pack_values(const Attention &a, int32_t item, int32_t head, int32_t first, 
     const float *from = tokens.at(first + i);
     float *to = a.value_panels + (int64_t)i * kPanel;
     fetch(tokens.at(first + least(i + 12, count - 1)), d);
-    for_lanes(d, [&](int32_t x, int32_t lanes) {
-      store(to + x * panel_stride, load_some(from + x, lanes));
-    });
+    for_lanes(d, [&](int32_t x, int32_t lanes)
+                     SLUICE_INLINE { store(to + x * panel_stride, load_some(from + x, lanes)); });
   }
 }
 
@@ -137,14 +136,14 @@ float soften(float *scores, int32_t visible, int32_t count, float &peak, float &
   float factor = 1.0f;
   if (visible > 0) {
     f32x16 most = splat(-__builtin_inff());
-    for_lanes(visible, [&](int32_t i, int32_t lanes) {
+    for_lanes(visible, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
       const f32x16 s = load(scores + i);
       most = max(most, lanes == 16 ? s : keep_lanes(s, lanes, -__builtin_inff()));
     });
     const float row_most = reduce_max(most), new_peak = row_most > peak ? row_most : peak;
     const f32x16 base = splat(new_peak);
     f32x16 total = zero();
-    for_lanes(visible, [&](int32_t i, int32_t lanes) {
+    for_lanes(visible, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
       f32x16 p = exp(load(scores + i) - base);
       if (lanes < 16) p = keep_lanes(p, lanes, 0.0f);
       store(scores + i, p);
@@ -177,12 +176,10 @@ void attend(const Attention &a, int32_t first_query, int32_t row, int32_t rows, 
 
   TileJob job;
   for (int32_t i = 0; i < rows; ++i) job.rows[i] = a.queries + (int64_t)(row + i) * d;
-  job.panels = a.key_panels;
-  job.panel_stride = (int64_t)d * kPanel;
-  job.c = a.scores;
-  job.c_stride = a.scores_stride;
+  set_sums(job, a.scores, a.scores_stride, rows);
   job.from_zero = true;
-  multiply_rows<float>(job, straight_walk(d), rows, ceil_div(seen, kPanel));
+  multiply_rows<float>(job, straight_walk(d), rows, ceil_div(seen, kPanel), a.key_panels,
+                       (int64_t)d * kPanel);
 
   for (int32_t i = 0; i < rows; ++i) {
     float *sums = a.sums + (int64_t)(row + i) * a.width;
@@ -195,12 +192,10 @@ void attend(const Attention &a, int32_t first_query, int32_t row, int32_t rows, 
   }
 
   for (int32_t i = 0; i < rows; ++i) job.rows[i] = a.scores + i * a.scores_stride;
-  job.panels = a.value_panels;
-  job.panel_stride = (int64_t)a.c.block_k * kPanel;
-  job.c = a.sums + (int64_t)row * a.width;
-  job.c_stride = a.width;
+  set_sums(job, a.sums + (int64_t)row * a.width, a.width, rows);
   job.from_zero = key == 0;
-  multiply_rows<float>(job, straight_walk(seen), rows, a.width / kPanel);
+  multiply_rows<float>(job, straight_walk(seen), rows, a.width / kPanel, a.value_panels,
+                       (int64_t)a.c.block_k * kPanel);
 }
 
 /** A block of queries against all keys, whose panels are packed where `pack`. */
@@ -224,8 +219,8 @@ void attend_block(const Attention &a, int32_t item, int32_t head, int32_t first,
 }
 
 // ------------------------------------------------------------------------------------------------
-// Few keys: scores are kept with a query to a lane, so that softmax needs no sums across lanes, and
-// keys need no transpose.
+// Few keys: scores and sums are kept with a query to a lane, so that softmax needs no sums across
+// lanes, and only queries and results are transposed.
 
 constexpr int32_t kFewKeys = 128;     // at most
 constexpr int32_t kFewChannels = 160; // of a head, at most
@@ -235,15 +230,29 @@ bool has_few_keys(const Attention &a) {
   return a.key_tokens <= least(kFewKeys, a.c.block_k) && a.c.head_dim <= kFewChannels;
 }
 
-void copy_keys(const Attention &a, int32_t item, int32_t head) {
-  const int32_t d = a.c.head_dim;
-  const Tokens<const float> tokens = tokens_of(a, a.k, a.c.k, a.c.key_cols, item, head);
-  for (int32_t i = 0; i < a.key_tokens;
+/** Keys as [key][head_dim] in key_panels, values as [head_dim][block_k] in value_panels. */
+void pack_few(const Attention &a, const Tokens<const float> &keys,
+              const Tokens<const float> &values) {
+  const int32_t d = a.c.head_dim, count = a.key_tokens;
+  for (int32_t i = 0; i < count;
        ++i) { // a row's last store may run over into the next row, then into value_panels
-    const float *from = tokens.at(i);
+    const float *from = keys.at(i);
     float *to = a.key_panels + (int64_t)i * d;
-    fetch(tokens.at(least(i + 12, a.key_tokens - 1)), d);
-    for_lanes(d, [&](int32_t x, int32_t lanes) { store(to + x, load_some(from + x, lanes)); });
+    fetch(keys.at(least(i + 4, count - 1)), d);
+    for_lanes(d, [&](int32_t x, int32_t lanes)
+                     SLUICE_INLINE { store(to + x, load_some(from + x, lanes)); });
+  }
+  for (int32_t key = 0; key < count; key += kPanel) {
+    const float *rows[kPanel];
+    for (int32_t i = 0; i < kPanel; ++i) // absent values repeat the last one and are never read
+      rows[i] = values.at(least(key + i, count - 1));
+    for_lanes(d, [&](int32_t x, int32_t lanes) SLUICE_INLINE {
+      f32x16 block[kPanel];
+      for (int32_t i = 0; i < kPanel; ++i) block[i] = load_some(rows[i] + x, lanes);
+      transpose(block);
+      for (int32_t i = 0; i < lanes; ++i)
+        store(a.value_panels + (int64_t)(x + i) * a.c.block_k + key, block[i]);
+    });
   }
 }
 
@@ -260,65 +269,109 @@ f32x16 soften_lanes(float *scores, int32_t keys) {
   return total;
 }
 
-/** Queries [row, row + rows) of the block, at most 16, against all keys. */
-void attend_few(const Attention &a, int32_t item, int32_t head, int32_t first_query, int32_t row,
-                int32_t rows) {
+/**
+ * Queries [first, first + rows), at most 16, against all packed keys. `out` may be `queries`.
+ * @param position of the first query among the keys, for the causal mask
+ */
+void attend_few(const Attention &a, const Tokens<const float> &tokens, const Tokens<float> &out,
+                int32_t first, int32_t rows, int32_t position) {
   const int32_t d = a.c.head_dim, keys = a.key_tokens;
-  alignas(64) float queries[kFewChannels * kPanel], scores[kFewKeys * kPanel];
-  const Tokens<const float> tokens = tokens_of(a, a.q, a.c.q, a.c.cols, item, head);
+  // First the queries, then the sums, as [head_dim][16 queries].
+  alignas(64) float lanes_of[kFewChannels * kPanel], scores[kFewKeys * kPanel];
   const f32x16 scale = splat(a.c.scale);
   const float *from[kPanel];
-  for (int32_t i = 0; i < kPanel; ++i) from[i] = tokens.at(first_query + row + least(i, rows - 1));
-  for_lanes(d, [&](int32_t x, int32_t lanes) {
+  for (int32_t i = 0; i < kPanel; ++i) from[i] = tokens.at(first + least(i, rows - 1));
+  for_lanes(d, [&](int32_t x, int32_t lanes) SLUICE_INLINE {
     f32x16 block[kPanel];
     for (int32_t i = 0; i < kPanel; ++i) block[i] = load_some(from[i] + x, lanes) * scale;
     transpose(block);
-    for (int32_t i = 0; i < lanes; ++i) store(queries + (x + i) * kPanel, block[i]);
+    for (int32_t i = 0; i < lanes; ++i) store(lanes_of + (x + i) * kPanel, block[i]);
   });
 
   TileJob job;
-  job.panels = queries;
-  job.panel_stride = 0;
-  job.c_stride = kPanel;
   job.from_zero = true;
-  const int32_t tiles = ceil_div(keys, kTileRows);
-  for (int32_t t = 0; t < tiles; ++t) {
-    const int32_t key = part_begin(keys, tiles, t), end = part_begin(keys, tiles, t + 1);
+  const int32_t key_tiles = ceil_div(keys, kTileRows);
+  for (int32_t t = 0; t < key_tiles; ++t) {
+    const int32_t key = part_begin(keys, key_tiles, t), end = part_begin(keys, key_tiles, t + 1);
     for (int32_t i = key; i < end; ++i) job.rows[i - key] = a.key_panels + (int64_t)i * d;
-    job.c = scores + key * kPanel;
-    multiply_rows<float>(job, straight_walk(d), end - key, 1);
+    set_sums(job, scores + key * kPanel, kPanel, end - key);
+    multiply_rows<float>(job, straight_walk(d), end - key, 1, lanes_of, 0);
   }
   if (a.c.causal) {
     alignas(64) static constexpr float kLane[16] = {0, 1, 2,  3,  4,  5,  6,  7,
                                                     8, 9, 10, 11, 12, 13, 14, 15};
-    const int32_t seen_by_first = a.c.query0 + first_query + row; // the last key that lane 0 sees
-    for (int32_t i = seen_by_first + 1; i < keys; ++i) {
+    for (int32_t i = position + 1; i < keys; ++i) { // lane 0 sees the keys up to `position`
       float *s = scores + i * kPanel;
-      store(s, select_less(load(kLane), splat((float)(i - seen_by_first)), splat(-__builtin_inff()),
+      store(s, select_less(load(kLane), splat((float)(i - position)), splat(-__builtin_inff()),
                            load(s)));
     }
   }
-  store_lanes(a.weights + row, soften_lanes(scores, keys), rows);
+  const f32x16 inverse = splat(1.0f) / soften_lanes(scores, keys);
 
-  // Blocks of 16 keys are transposed in place, which leaves each query's row in runs of 16 floats.
-  for (int32_t key = 0; key < keys; key += kPanel) {
+  const int32_t tiles = ceil_div(d, kTileRows);
+  for (int32_t t = 0; t < tiles; ++t) {
+    const int32_t x = part_begin(d, tiles, t), end = part_begin(d, tiles, t + 1);
+    for (int32_t i = x; i < end; ++i) job.rows[i - x] = a.value_panels + (int64_t)i * a.c.block_k;
+    set_sums(job, lanes_of + x * kPanel, kPanel, end - x);
+    multiply_rows<float>(job, straight_walk(keys), end - x, 1, scores, 0);
+  }
+  for_lanes(d, [&](int32_t x, int32_t lanes) SLUICE_INLINE {
     f32x16 block[kPanel];
     for (int32_t i = 0; i < kPanel; ++i)
-      block[i] = load(scores + least(key + i, keys - 1) * kPanel);
+      block[i] = i < lanes ? fma(load(lanes_of + (x + i) * kPanel), inverse, zero()) : zero();
     transpose(block);
-    for (int32_t i = 0; i < kPanel; ++i) store(scores + (key + i) * kPanel, block[i]);
+    for (int32_t i = 0; i < rows; ++i) store_some(out.at(first + i) + x, block[i], lanes);
+  });
+}
+
+constexpr int32_t kTimeTokens = 32; // frames, at most,
+constexpr int32_t kTimeChannels =
+    160; // and channels of some heads, at most, that are copied at once
+
+/** Copies rows that lie far apart, each whole, so that a line of memory is used once and at once.
+ */
+void copy_rows(float *to, int64_t to_step, const float *from, int64_t from_step, int32_t rows,
+               int32_t n) {
+  for (int32_t i = 0; i < rows; ++i, to += to_step, from += from_step) {
+    if (i + 2 < rows) fetch(from + 2 * from_step, n);
+    for_lanes(n, [&](int32_t x, int32_t lanes)
+                     SLUICE_INLINE { store_some(to + x, load_some(from + x, lanes), lanes); });
   }
-  Walk walk = {kPanel, kPanel * kPanel, kFewKeys, 0, 0, 0, 0, keys};
-  job.panels = a.value_panels;
-  job.panel_stride = (int64_t)a.c.block_k * kPanel;
-  job.c_stride = a.width;
-  const int32_t row_tiles = ceil_div(rows, kTileRows);
-  for (int32_t t = 0; t < row_tiles; ++t) {
-    const int32_t begin = part_begin(rows, row_tiles, t), end = part_begin(rows, row_tiles, t + 1);
-    for (int32_t i = begin; i < end; ++i) job.rows[i - begin] = scores + i * kPanel;
-    job.c = a.sums + (int64_t)(row + begin) * a.width;
-    multiply_rows<float>(job, walk, end - begin, a.width / kPanel);
+}
+
+/**
+ * Attention over few frames: a unit is a pixel and some heads, whose rows are gathered first.
+ * Frames of a video lie multiples of the caches' period apart, so that rows of a head at a time
+ * would push each other out.
+ */
+int attend_time(const Attention &a, const volatile uint8_t *stop, int32_t thread, int32_t threads) {
+  const AttentionCommand &c = a.c;
+  const int32_t d = c.head_dim, together = least(c.heads, kTimeChannels / d);
+  const int32_t groups = ceil_div(c.heads, together);
+  alignas(64) float q[kTimeTokens * kTimeChannels], k[kTimeTokens * kTimeChannels],
+      v[kTimeTokens * kTimeChannels];
+  const Share share = share_of((int64_t)a.batch * groups, thread, threads);
+  for (int64_t unit = share.begin; unit < share.end; ++unit) {
+    if (*stop) return SLUICE_ABORTED;
+    const int32_t item = (int32_t)(unit / groups), group = (int32_t)(unit % groups);
+    const int32_t head = part_begin(c.heads, groups, group);
+    const int32_t heads = part_begin(c.heads, groups, group + 1) - head, n = heads * d;
+    const auto rows_of = [&](const View &view) {
+      return element(view, 0, item / c.cols, item % c.cols) + (int64_t)head * d;
+    };
+    copy_rows(q, n, a.q + rows_of(c.q), c.q.stride_f, a.tokens, n);
+    copy_rows(k, n, a.k + rows_of(c.k), c.k.stride_f, a.key_tokens, n);
+    copy_rows(v, n, a.v + rows_of(c.v), c.v.stride_f, a.key_tokens, n);
+    for (int32_t h = 0; h < heads; ++h) {
+      pack_few(a, {k + h * d, n, 0, 0}, {v + h * d, n, 0, 0});
+      for (int32_t row = 0; row < a.tokens; row += kPanel) {
+        attend_few(a, {q + h * d, n, 0, 0}, {q + h * d, n, 0, 0}, row,
+                   least(a.tokens - row, kPanel), c.query0 + row);
+      }
+    }
+    copy_rows(a.out + rows_of(c.out), c.out.stride_f, q, n, a.tokens, n);
   }
+  return SLUICE_OK;
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -332,7 +385,7 @@ void write_out(const Attention &a, int32_t item, int32_t head, int32_t first, in
     const f32x16 inverse = splat(1.0f / a.weights[i]);
     // A masked key may turn the sign of a zero sum, depending on the rows beside: adding +0 makes
     // both the same.
-    for_lanes(d, [&](int32_t x, int32_t lanes) {
+    for_lanes(d, [&](int32_t x, int32_t lanes) SLUICE_INLINE {
       store_some(to + x, fma(load(sums + x), inverse, zero()), lanes);
     });
   }
@@ -345,6 +398,8 @@ int run_attention(const AttentionCommand &c, Bases bases, int32_t thread, int32_
   const int32_t blocks = ceil_div(a.tokens, c.block_q);
   const int64_t heads = (int64_t)a.batch * c.heads;
   const bool few = has_few_keys(a);
+  if (few && c.time && a.tokens <= kTimeTokens && a.key_tokens <= kTimeTokens)
+    return attend_time(a, bases.stop, thread, threads);
   const Share share = share_of(heads * blocks, thread, threads);
   int64_t packed = -1; // the (item, head) whose only key block is in scratch
   for (int64_t unit = share.begin; unit < share.end; ++unit) {
@@ -356,17 +411,20 @@ int run_attention(const AttentionCommand &c, Bases bases, int32_t thread, int32_
     const int32_t count = part_begin(a.tokens, blocks, block + 1) - first;
     if (few) {
       if (packed != item_head) {
-        copy_keys(a, item, head);
-        pack_values(a, item, head, 0, a.key_tokens);
+        pack_few(a, tokens_of(a, a.k, c.k, c.key_cols, item, head),
+                 tokens_of(a, a.v, c.v, c.key_cols, item, head));
         packed = item_head;
       }
+      const auto queries = tokens_of(a, a.q, c.q, c.cols, item, head);
+      const auto out = tokens_of(a, a.out, c.out, c.cols, item, head);
       for (int32_t row = 0; row < count; row += kPanel) {
-        attend_few(a, item, head, first, row, least(count - row, kPanel));
+        attend_few(a, queries, out, first + row, least(count - row, kPanel),
+                   c.query0 + first + row);
       }
-    } else {
-      attend_block(a, item, head, first, count, packed != item_head || a.key_tokens > c.block_k);
-      packed = item_head;
+      continue;
     }
+    attend_block(a, item, head, first, count, packed != item_head || a.key_tokens > c.block_k);
+    packed = item_head;
     write_out(a, item, head, first, count);
   }
   return SLUICE_OK;

@@ -1,8 +1,9 @@
 /**
  * @file
- * Convolution and linear. The unit of work is a tile of output pixels of one frame: its input is
- * packed once (sources joined, prologue applied, upsampling read through, padding as zeros), then
- * every panel of weights passes over it.
+ * Convolution and linear. The unit of work is a tile of output pixels: a block of its input
+ * channels is packed once (sources joined, prologue applied, upsampling read through, padding as
+ * zeros), then every panel of weights passes over it, piece by piece, so that a piece stays in the
+ * first cache while all pixels go by and the packed tile stays in the second.
  */
 #include "cpu/kernels/register_tile.hpp"
 
@@ -10,8 +11,7 @@ namespace sluice::SLUICE_ISA_NAMESPACE {
 namespace {
 
 constexpr int32_t kGroupPanels = 2 * kTilePanels; // GEGLU needs panels in pairs
-constexpr int32_t kWideFloats =
-    16384; // of a block of weights that is widened once for all pixels of a tile
+constexpr int32_t kMostPixels = 128;              // whose sums are kept at a time
 
 struct Conv {
   const ConvCommand &c;
@@ -20,17 +20,21 @@ struct Conv {
   const char *weight;
   const float *bias, *vector, *residual, *affine;
   float *packed;
-  int32_t in_channels, panels, tile_rows, tile_cols;
+  int32_t in_channels, panels;
+  int32_t block; ///< input channels packed at a time
   int64_t k_total;
   bool pairs;
 
   int32_t tiles_down, tiles_across; ///< tiles of a frame, of nearly equal size
+  int32_t tile_frames; ///< frames in a tile; more than one only where a tile holds all of a frame
+  int32_t frame_tiles;
 
   Conv(const ConvCommand &command, Bases bases, int32_t thread);
 };
 
 struct Tile {
-  int32_t frame, y, x, rows, cols;
+  int32_t frame, frames, y, x, rows, cols;
+  int32_t in_rows, in_cols; ///< packed, of a frame
 };
 
 Conv::Conv(const ConvCommand &command, Bases bases, int32_t thread) : c(command) {
@@ -44,21 +48,36 @@ Conv::Conv(const ConvCommand &command, Bases bases, int32_t thread) : c(command)
   affine = address<const float>(c.affine, bases);
   packed = (float *)(address<char>(c.scratch, bases) + (uint64_t)thread * c.scratch_bytes);
   in_channels = c.source_channels[0] + (c.sources > 1 ? c.source_channels[1] : 0);
+  block = conv_block(in_channels, c.kernel_h * c.kernel_w, c.act);
   pairs = c.act == Act::geglu;
   panels = ceil_div(c.channels, kPanel);
   k_total = (int64_t)c.kernel_h * c.kernel_w * in_channels;
   tiles_down = ceil_div(c.rows, c.tile_rows);
   tiles_across = ceil_div(c.cols, c.tile_cols);
+  tile_frames = 1;
+  if (tiles_down == 1 && tiles_across == 1) {
+    const int64_t pixels =
+        (int64_t)((c.rows - 1) * c.stride + c.kernel_h) * ((c.cols - 1) * c.stride + c.kernel_w);
+    const int64_t room = c.scratch_bytes / (pixels * c.pixel_stride * (int64_t)sizeof(float));
+    tile_frames = (int32_t)least(room, (int64_t)c.frames);
+  }
+  frame_tiles = ceil_div(c.frames, tile_frames);
 }
 
 Tile tile_at(const Conv &v, int64_t index) {
   const int32_t tx = (int32_t)(index % v.tiles_across);
   const int32_t ty = (int32_t)(index / v.tiles_across % v.tiles_down);
-  const int32_t y = part_begin(v.c.rows, v.tiles_down, ty),
-                x = part_begin(v.c.cols, v.tiles_across, tx);
-  return {(int32_t)(index / v.tiles_across / v.tiles_down), y, x,
-          part_begin(v.c.rows, v.tiles_down, ty + 1) - y,
-          part_begin(v.c.cols, v.tiles_across, tx + 1) - x};
+  const int32_t tf = (int32_t)(index / v.tiles_across / v.tiles_down);
+  Tile t;
+  t.frame = part_begin(v.c.frames, v.frame_tiles, tf);
+  t.frames = part_begin(v.c.frames, v.frame_tiles, tf + 1) - t.frame;
+  t.y = part_begin(v.c.rows, v.tiles_down, ty);
+  t.x = part_begin(v.c.cols, v.tiles_across, tx);
+  t.rows = part_begin(v.c.rows, v.tiles_down, ty + 1) - t.y;
+  t.cols = part_begin(v.c.cols, v.tiles_across, tx + 1) - t.x;
+  t.in_rows = (t.rows - 1) * v.c.stride + v.c.kernel_h;
+  t.in_cols = (t.cols - 1) * v.c.stride + v.c.kernel_w;
+  return t;
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -67,7 +86,7 @@ Tile tile_at(const Conv &v, int64_t index) {
 template <bool kAffine, Act kAct>
 void pack_channels(float *to, const float *from, const float *scale, const float *shift,
                    int32_t n) {
-  for_lanes(n, [&](int32_t i, int32_t lanes) {
+  for_lanes(n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
     f32x16 x = load_some(from + i, lanes);
     if constexpr (kAffine) x = fma(x, load_some(scale + i, lanes), load_some(shift + i, lanes));
     store_some(to + i, activate(x, kAct), lanes);
@@ -94,40 +113,44 @@ PackChannels pack_channels_for(Act act) {
   }
 }
 
-/** The tile's input as [rows][cols][pixel_stride]. */
-void pack_tile(const Conv &v, const Tile &tile) {
+/** A range of the input channels: [begin, end). */
+struct Channels {
+  int32_t begin, end;
+};
+
+/** Channels of a tile's input as [frames][rows][cols][pixel_stride]. */
+void pack_tile(const Conv &v, const Tile &tile, Channels channels) {
   const ConvCommand &c = v.c;
-  const int32_t in_cols = (tile.cols - 1) * c.stride + c.kernel_w,
-                in_rows = (tile.rows - 1) * c.stride + c.kernel_h;
   const int32_t row0 = tile.y * c.stride + c.row0, col0 = tile.x * c.stride + c.col0;
   const bool scaled_rows = c.in_rows != c.phys_rows, scaled_cols = c.in_cols != c.phys_cols;
-  const float *scale = v.affine ? v.affine + (int64_t)tile.frame * c.affine.stride_f : nullptr;
-  const float *shift = scale ? scale + v.in_channels : nullptr;
   const PackChannels pack_some =
       v.affine ? pack_channels_for<true>(c.prologue_act) : pack_channels_for<false>(c.prologue_act);
-
   float *to = v.packed;
-  for (int32_t r = 0; r < in_rows; ++r) {
-    const int32_t row = row0 + r;
+  for (int32_t r = 0; r < tile.frames * tile.in_rows; ++r) {
+    const int32_t frame = tile.frame + r / tile.in_rows, row = row0 + r % tile.in_rows;
+    const float *scale = v.affine ? v.affine + (int64_t)frame * c.affine.stride_f : nullptr;
+    const float *shift = scale ? scale + v.in_channels : nullptr;
     const bool inside = row >= 0 && row < c.in_rows;
     const int32_t y =
         (scaled_rows && inside ? (int32_t)((int64_t)row * c.phys_rows / c.in_rows) : row) -
         c.src_row0;
-    for (int32_t q = 0; q < in_cols; ++q, to += c.pixel_stride) {
+    for (int32_t q = 0; q < tile.in_cols; ++q, to += c.pixel_stride) {
       const int32_t col = col0 + q;
       if (!inside || col < 0 || col >= c.in_cols) {
-        for_lanes(v.in_channels,
-                  [&](int32_t i, int32_t lanes) { store_some(to + i, zero(), lanes); });
+        for_lanes(channels.end - channels.begin, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
+          store_some(to + i, zero(), lanes);
+        });
         continue;
       }
       const int32_t x =
           (scaled_cols ? (int32_t)((int64_t)col * c.phys_cols / c.in_cols) : col) - c.src_col0;
-      int32_t at = 0;
-      for (int s = 0; s < c.sources; ++s) {
-        const float *from = v.source[s] + element(c.source[s], tile.frame, y, x);
-        pack_some(to + at, from, scale ? scale + at : nullptr, scale ? shift + at : nullptr,
-                  c.source_channels[s]);
-        at += c.source_channels[s];
+      for (int s = 0, first = 0; s < c.sources; first += c.source_channels[s], ++s) {
+        const int32_t begin = channels.begin > first ? channels.begin : first;
+        const int32_t end = least(channels.end, first + c.source_channels[s]);
+        if (begin >= end) continue;
+        const float *from = v.source[s] + element(c.source[s], frame, y, x) + begin - first;
+        pack_some(to + begin - channels.begin, from, scale ? scale + begin : nullptr,
+                  scale ? shift + begin : nullptr, end - begin);
       }
     }
   }
@@ -135,150 +158,239 @@ void pack_tile(const Conv &v, const Tile &tile) {
 
 // ------------------------------------------------------------------------------------------------
 
-/** A group of panels over all pixels of the packed tile. */
+/** Where an output pixel's elements are, in floats from each base. */
+struct Pixel {
+  int64_t in, out, residual, vector;
+};
+
+/** Pixels [begin, end) of a tile, in the order of frames, rows and columns. */
+struct Pixels {
+  int32_t count, tiles;           ///< tiles: register tiles of nearly equal size
+  int32_t first[kMostPixels + 1]; ///< of each register tile
+  Pixel at[kMostPixels];
+};
+
+void find_pixels(const Conv &v, const Tile &tile, int32_t begin, int32_t end, Pixels &pixels) {
+  const ConvCommand &c = v.c;
+  int32_t x = begin % tile.cols, y = begin / tile.cols % tile.rows;
+  int32_t f = begin / tile.cols / tile.rows;
+  pixels.count = end - begin;
+  pixels.tiles = ceil_div(pixels.count, kTileRows);
+  for (int32_t t = 0; t <= pixels.tiles; ++t)
+    pixels.first[t] = part_begin(pixels.count, pixels.tiles, t);
+  for (int32_t i = 0; i < pixels.count; ++i) {
+    Pixel &p = pixels.at[i];
+    const int64_t row = (int64_t)f * tile.in_rows + y * c.stride;
+    p.in = (row * tile.in_cols + x * c.stride) * c.pixel_stride;
+    p.out = element(c.out, tile.frame + f, tile.y + y, tile.x + x);
+    p.residual = element(c.residual, tile.frame + f, tile.y + y, tile.x + x);
+    p.vector = (tile.frame + f) * (int64_t)c.vector.stride_f;
+    if (++x == tile.cols && (x = 0, ++y == tile.rows)) y = 0, ++f;
+  }
+}
+
+/** A group of panels over pixels of the packed tile. */
 struct Group {
   int32_t first, panels; ///< of the output; with pairs each has two panels of weights
-  float start[kGroupPanels][16];
-  float gate_start[kGroupPanels][16];
+  bool resumes, ends; ///< whether earlier channels are in `out` already; whether these are the last
 };
 
 int32_t lanes_of(const Conv &v, int32_t panel) {
   return least(v.c.channels - panel * kPanel, kPanel);
 }
 
-/** What every sum of a column starts from: bias and vector (with pairs, the bias is padded and
- * there is no vector). */
-void set_start(const Conv &v, const Tile &tile, Group &g) {
-  for (int32_t j = 0; j < g.panels; ++j) {
-    const int32_t column = (g.first + j) * kPanel, lanes = lanes_of(v, g.first + j);
-    if (v.pairs) {
-      store(g.start[j], v.bias ? load(v.bias + 2 * column) : zero());
-      store(g.gate_start[j], v.bias ? load(v.bias + 2 * column + kPanel) : zero());
-      continue;
-    }
-    f32x16 start = v.bias ? load_lanes(v.bias + column, lanes) : zero();
-    if (v.vector)
-      start =
-          start + load_lanes(v.vector + (int64_t)tile.frame * v.c.vector.stride_f + column, lanes);
-    store(g.start[j], start);
-  }
-}
-
-/** Rows of a register tile: where its pixels are in the packed tile and in the output. */
-struct PixelRows {
-  int32_t count;
-  const float *in[kTileRows];
-  int64_t out[kTileRows], residual[kTileRows];
-};
-
-void set_rows(const Conv &v, const Tile &tile, int32_t begin, int32_t end, PixelRows &rows) {
-  const ConvCommand &c = v.c;
-  const int64_t in_cols = (tile.cols - 1) * c.stride + c.kernel_w;
-  int32_t y = begin / tile.cols, x = begin % tile.cols;
-  rows.count = end - begin;
-  for (int32_t i = 0; i < rows.count; ++i) {
-    rows.in[i] = v.packed + (y * in_cols + x) * c.stride * c.pixel_stride;
-    rows.out[i] = element(c.out, tile.frame, tile.y + y, tile.x + x);
-    rows.residual[i] = v.residual ? element(c.residual, tile.frame, tile.y + y, tile.x + x) : 0;
-    if (++x == tile.cols) x = 0, ++y;
-  }
-}
-
-void finish_rows(const Conv &v, const Group &g, const PixelRows &rows, const float *sums,
-                 int64_t sums_stride, Act act) {
+/**
+ * What the sums of all pixels start from: what `out` holds of earlier channels, unrounded,
+ * or bias, vector and residual (with pairs, the bias is padded and there is nothing else).
+ */
+void begin_pixels(const Conv &v, const Group &g, const Pixels &pixels, float *sums,
+                  int64_t sums_stride) {
   for (int32_t j = 0; j < g.panels; ++j) {
     const int32_t lanes = lanes_of(v, g.first + j), column = (g.first + j) * kPanel;
-    for (int32_t i = 0; i < rows.count; ++i) {
+    if (v.pairs) {
+      const f32x16 value = v.bias ? load(v.bias + 2 * column) : zero();
+      const f32x16 gate = v.bias ? load(v.bias + 2 * column + kPanel) : zero();
+      for (int32_t i = 0; i < pixels.count; ++i) {
+        store(sums + i * sums_stride + 32 * j, value);
+        store(sums + i * sums_stride + 32 * j + 16, gate);
+      }
+      continue;
+    }
+    const f32x16 bias = v.bias && !g.resumes ? load_some(v.bias + column, lanes) : zero();
+    for (int32_t i = 0; i < pixels.count; ++i) {
+      const Pixel &p = pixels.at[i];
+      f32x16 start = bias;
+      if (g.resumes) {
+        start = load_some(v.out + p.out + column, lanes);
+      } else {
+        if (v.vector) start = start + load_some(v.vector + p.vector + column, lanes);
+        if (v.residual) start = start + load_some(v.residual + p.residual + column, lanes);
+      }
+      store(sums + i * sums_stride + 16 * j, start);
+    }
+  }
+}
+
+void finish_pixels(const Conv &v, const Group &g, const Pixels &pixels, int32_t begin, int32_t end,
+                   const float *sums, int64_t sums_stride) {
+  const Act act = g.ends ? v.c.act : Act::none;
+  for (int32_t j = 0; j < g.panels; ++j) {
+    const int32_t lanes = lanes_of(v, g.first + j), column = (g.first + j) * kPanel;
+    for (int32_t i = begin; i < end; ++i) {
       const float *s = sums + i * sums_stride;
       const f32x16 y = v.pairs ? load(s + 32 * j) * gelu(load(s + 32 * j + 16))
                                : activate(load(s + 16 * j), act);
-      store_some(v.out + rows.out[i] + column, y, lanes);
+      store_some(v.out + pixels.at[i].out + column, y, lanes);
     }
   }
 }
 
-void begin_rows(const Conv &v, const Group &g, const PixelRows &rows, float *sums,
-                int64_t sums_stride, bool resume) {
-  for (int32_t j = 0; j < g.panels; ++j) {
-    const int32_t lanes = lanes_of(v, g.first + j), column = (g.first + j) * kPanel;
-    const f32x16 start = load(g.start[j]);
-    for (int32_t i = 0; i < rows.count; ++i) {
-      float *s = sums + i * sums_stride;
-      if (v.pairs) {
-        store(s + 32 * j, start);
-        store(s + 32 * j + 16, load(g.gate_start[j]));
-      } else if (resume) {
-        store(s + 16 * j, load_some(v.out + rows.out[i] + column, lanes));
-      } else if (v.residual) {
-        store(s + 16 * j, start + load_some(v.residual + rows.residual[i] + column, lanes));
-      } else {
-        store(s + 16 * j, start);
-      }
-    }
+/** Fetches where the sums of pixels [begin, end) go. */
+void fetch_pixels(const Conv &v, const Group &g, const Pixels &pixels, int32_t begin, int32_t end) {
+  const int32_t column = g.first * kPanel, last = least(column + g.panels * kPanel, v.c.channels);
+  for (int32_t i = begin; i < end; ++i) {
+    for (int32_t x = column; x < last; x += kPanel)
+      __builtin_prefetch(v.out + pixels.at[i].out + x, 1);
   }
 }
 
-/** Panels [first, last) over the packed tile. */
+/** Fetches elements [begin, end) of each of some panels of weights. */
 template <class W>
-void run_panels(const Conv &v, const Tile &tile, int32_t first, int32_t last) {
+void fetch_rows(const W *panels, int64_t panel_stride, int32_t count, int64_t begin, int64_t end) {
+  constexpr int64_t kLine = 64 / sizeof(W);
+  for (int32_t p = 0; p < count; ++p, panels += panel_stride) {
+    for (int64_t q = begin; q < end; q += kLine) __builtin_prefetch(panels + q, 0, 2);
+  }
+}
+
+/** A piece of K: `count` rows of each panel from row `weight` on, against the packed block from
+ * `walk` on. */
+struct Piece {
+  int64_t weight, count;
+};
+
+/**
+ * Piece that begins at row k of a block's own K (taps times the block's channels). A piece's rows
+ * are contiguous in the panels: over all taps where the block is all channels, else within one.
+ */
+Piece piece_at(const Conv &v, Channels channels, int64_t k) {
+  const int64_t width = channels.end - channels.begin;
+  const int64_t taps = (int64_t)v.c.kernel_h * v.c.kernel_w;
+  const int64_t run = width == v.in_channels ? taps * width : width;
+  const int64_t step = ceil_div(run, ceil_div(run, (int64_t)kPieceRows));
+  const int64_t tap = k / run, position = k % run;
+  const int64_t left = run - position;
+  return {tap * v.in_channels + channels.begin + position, least(step, left)};
+}
+
+template <class W>
+const W *piece_of(const Conv &v, int32_t panel, const Piece &piece) {
+  return (const W *)v.weight + ((int64_t)panel * v.k_total + piece.weight) * kPanel;
+}
+
+/** Panels [first, last) over the packed channels of some pixels. */
+template <class W>
+void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels channels,
+                int32_t first, int32_t last) {
   const ConvCommand &c = v.c;
-  const int32_t pixels = tile.rows * tile.cols, tiles = ceil_div(pixels, kTileRows);
   const int32_t width = v.pairs ? 2 : 1; // panels of weights to one of the output
   const int32_t groups = ceil_div(last - first, kTilePanels);
+  const int64_t depth = (int64_t)c.kernel_h * c.kernel_w * (channels.end - channels.begin);
+  const bool widen = kWidenFirst && sizeof(W) == 2 && pixels.tiles > 1;
 
   Walk walk = {};
-  walk.line_stride = ((int64_t)(tile.cols - 1) * c.stride + c.kernel_w) * c.pixel_stride;
-  const bool solid = c.pixel_stride == v.in_channels; // taps of a line follow each other
-  walk.length = solid ? (int64_t)v.in_channels * c.kernel_w : v.in_channels;
+  walk.line_stride = (int64_t)tile.in_cols * c.pixel_stride;
+  // Where nothing lies between the pixels, taps of a line follow each other.
+  const bool solid = v.block == v.in_channels && c.pixel_stride == v.in_channels;
+  walk.length = solid ? (int64_t)v.in_channels * c.kernel_w : channels.end - channels.begin;
   walk.runs_per_line = solid ? 1 : c.kernel_w;
   walk.run_stride = c.pixel_stride;
 
-  alignas(64) float sums[kTileRows * kGroupPanels * kPanel], wide[kWidenFirst ? kWideFloats : 16];
-  Group g;
-  PixelRows rows;
+  alignas(64) float sums[kMostPixels * kGroupPanels * kPanel];
+  alignas(64) float wide[kWidenFirst ? kTilePanels * kPieceRows * kPanel : 16];
+  alignas(64) float start[kTilePanels * kPanel];
+  const int64_t weight_stride = v.k_total * kPanel;
   TileJob job;
-  job.c = sums;
   job.from_zero = false;
+  Group g;
+  g.resumes = channels.begin > 0;
+  g.ends = channels.end == v.in_channels;
   for (int32_t i = 0; i < groups; ++i) {
     g.first = first + part_begin(last - first, groups, i);
     g.panels = first + part_begin(last - first, groups, i + 1) - g.first;
-    set_start(v, tile, g);
-    job.c_stride = (int64_t)g.panels * width * kPanel;
-
-    // K in blocks that stay near: partial sums go through `out`, unrounded, so the cut changes no
-    // bit.
-    const int64_t across = (int64_t)g.panels * width * kPanel;
-    int64_t block = v.k_total;
-    if (!v.pairs && tiles > 1) {
-      const int64_t most = kBlockBytes / (across * (int64_t)sizeof(W));
-      block = ceil_div(v.k_total, ceil_div(v.k_total, most));
+    const int64_t sums_stride = (int64_t)g.panels * width * kPanel;
+    // Whole panels go straight from the bias to registers and from there to the output, where
+    // nothing else is done to them.
+    const bool whole = !v.pairs && (g.first + g.panels) * kPanel <= c.channels;
+    const bool from_bias = whole && !g.resumes && !v.vector && !v.residual;
+    const bool to_out = whole && (!g.ends || c.act == Act::none);
+    if (from_bias) {
+      for (int32_t x = 0; x < g.panels * kPanel; x += kPanel)
+        store(start + x, v.bias ? load(v.bias + g.first * kPanel + x) : zero());
     }
-    const bool widen = kWidenFirst && sizeof(W) == 2 && tiles > 1 && block * across <= kWideFloats;
-    for (int64_t k = 0; k < v.k_total; k += block) {
-      const bool ends = k + block >= v.k_total;
-      const int64_t count = least(block, v.k_total - k);
-      start_walk(walk, k, count);
-      const W *panels = (const W *)v.weight + ((int64_t)g.first * width * v.k_total + k) * kPanel;
-      job.panels = panels;
-      if (widen) {
-        for (int32_t p = 0; p < g.panels * width; ++p) {
-          for (int64_t q = 0; q < count * kPanel; q += kPanel) {
-            store(wide + p * count * kPanel + q, load(panels + p * v.k_total * kPanel + q));
+    // With pairs, one half of the group's panels of weights after the other.
+    for (int32_t part = 0; part < width; ++part) {
+      const int32_t panel = g.first * width + part * g.panels;
+      for (int64_t k = 0; k < depth;) {
+        const Piece piece = piece_at(v, channels, k);
+        start_walk(walk, k, piece.count);
+        const bool begins = part == 0 && k == 0;
+        const bool finishes = part + 1 == width && k + piece.count == depth;
+        k += piece.count;
+        const W *rows = piece_of<W>(v, panel, piece);
+        const W *next = k < depth ? piece_of<W>(v, panel, piece_at(v, channels, k))
+                                  : piece_of<W>(v, panel + g.panels, piece_at(v, channels, 0));
+        if (widen) {
+          for (int32_t p = 0; p < g.panels; ++p) {
+            for (int64_t q = 0; q < piece.count * kPanel; q += kPanel)
+              store(wide + p * piece.count * kPanel + q, load(rows + p * weight_stride + q));
           }
         }
-        job.panels = wide;
+        // All at once: rows may lie a multiple of the caches' period apart, where what is fetched
+        // ahead would not stay, but many loads wait together.
+        if (begins && !from_bias) begin_pixels(v, g, pixels, sums, sums_stride);
+        if (finishes) fetch_pixels(v, g, pixels, 0, least(pixels.count, kTileRows));
+        // Whole cache lines of the next piece for each register tile of this one.
+        const int64_t fetched = ceil_div(piece.count, (int64_t)2 * pixels.tiles) * 2 * kPanel;
+        for (int32_t t = 0; t < pixels.tiles; ++t) {
+          const int32_t begin = pixels.first[t], end = pixels.first[t + 1];
+          // What comes next comes nearer while this is computed.
+          if (finishes) fetch_pixels(v, g, pixels, end, least(pixels.count, end + kTileRows));
+          fetch_rows(next, weight_stride, g.panels, t * fetched,
+                     least((t + 1) * fetched, piece.count * kPanel));
+          for (int32_t r = begin; r < end; ++r) {
+            const Pixel &p = pixels.at[r];
+            float *const own = sums + r * sums_stride, *const out =
+                                                           v.out + p.out + g.first * kPanel;
+            job.rows[r - begin] = v.packed + p.in;
+            job.from[r - begin] = begins && from_bias ? start : own;
+            job.to[r - begin] = finishes && to_out ? out : own;
+          }
+          const int64_t column = part * g.panels * kPanel;
+          if (widen) {
+            tile_kernel_for<float>(end - begin, g.panels)(job, walk, wide, piece.count * kPanel,
+                                                          column);
+          } else {
+            tile_kernel_for<W>(end - begin, g.panels)(job, walk, rows, weight_stride, column);
+          }
+          if (finishes && !to_out) finish_pixels(v, g, pixels, begin, end, sums, sums_stride);
+        }
       }
-      job.panel_stride = (widen ? count : v.k_total) * kPanel;
-      for (int32_t t = 0; t < tiles; ++t) {
-        set_rows(v, tile, part_begin(pixels, tiles, t), part_begin(pixels, tiles, t + 1), rows);
-        for (int32_t r = 0; r < rows.count; ++r) job.rows[r] = rows.in[r];
-        begin_rows(v, g, rows, sums, job.c_stride, k > 0);
-        if (widen)
-          multiply_rows<float>(job, walk, rows.count, g.panels * width);
-        else
-          multiply_rows<W>(job, walk, rows.count, g.panels * width);
-        finish_rows(v, g, rows, sums, job.c_stride, ends ? c.act : Act::none);
-      }
+    }
+  }
+}
+
+template <class W>
+void run_tile(const Conv &v, const Tile &tile, int32_t first, int32_t last) {
+  Pixels pixels;
+  const int32_t count = tile.frames * tile.rows * tile.cols;
+  const int32_t parts = ceil_div(count, kMostPixels), blocks = ceil_div(v.in_channels, v.block);
+  for (int32_t b = 0; b < blocks; ++b) {
+    const Channels channels = {b * v.block, least((b + 1) * v.block, v.in_channels)};
+    pack_tile(v, tile, channels);
+    for (int32_t i = 0; i < parts; ++i) {
+      find_pixels(v, tile, part_begin(count, parts, i), part_begin(count, parts, i + 1), pixels);
+      run_panels<W>(v, tile, pixels, channels, first, last);
     }
   }
 }
@@ -298,26 +410,25 @@ int run_conv(const ConvCommand &c, Bases bases, int32_t thread, int32_t threads)
   // Every thread gets an equal run of (tile, panel) in order: whole tiles while there are many, a
   // range of panels where there are few, so that each then reads its own part of the weights.
   const Share share = share_of((int64_t)c.frames * c.rows * c.cols * v.panels, thread, threads);
-  const int64_t tiles = (int64_t)c.frames * v.tiles_down * v.tiles_across;
+  const int64_t tiles = (int64_t)v.frame_tiles * v.tiles_down * v.tiles_across;
   int64_t work = 0;
   for (int64_t i = 0; i < tiles && work < share.end; ++i) {
     const Tile tile = tile_at(v, i);
-    const int32_t pixels = tile.rows * tile.cols;
+    const int32_t pixels = tile.frames * tile.rows * tile.cols;
     const int32_t first = panel_at(share.begin - work, pixels, v.panels);
     const int32_t last = panel_at(share.end - work, pixels, v.panels);
     work += (int64_t)pixels * v.panels;
     if (first >= last) continue;
     if (*bases.stop) return SLUICE_ABORTED;
-    pack_tile(v, tile);
     switch (c.weight.dtype) {
       case DType::f16:
-        run_panels<f16>(v, tile, first, last);
+        run_tile<f16>(v, tile, first, last);
         break;
       case DType::bf16:
-        run_panels<bf16>(v, tile, first, last);
+        run_tile<bf16>(v, tile, first, last);
         break;
       default:
-        run_panels<float>(v, tile, first, last);
+        run_tile<float>(v, tile, first, last);
     }
   }
   return SLUICE_OK;

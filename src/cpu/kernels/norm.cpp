@@ -178,7 +178,7 @@ namespace {
 
 template <Act kAct>
 void affine_pixel(float *out, const float *x, const float *scale, const float *shift, int32_t n) {
-  for_lanes(n, [&](int32_t i, int32_t lanes) {
+  for_lanes(n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
     const f32x16 y =
         fma(load_some(x + i, lanes), load_some(scale + i, lanes), load_some(shift + i, lanes));
     store_some(out + i, activate(y, kAct), lanes);
@@ -241,17 +241,18 @@ int run_layer_norm(const LayerNormCommand &c, Bases bases, int32_t thread, int32
     const float *plus = add ? add + element(c.add, f, h, w) : nullptr;
     float *to = out + element(c.out, f, h, w);
     f32x16 sum = zero();
-    for_lanes(n, [&](int32_t i, int32_t lanes) { sum = sum + load_some(x + i, lanes); });
+    for_lanes(n,
+              [&](int32_t i, int32_t lanes) SLUICE_INLINE { sum = sum + load_some(x + i, lanes); });
     const float mean = reduce_sum(sum) / (float)n;
     const f32x16 m = splat(mean);
     f32x16 squares = zero();
-    for_lanes(n, [&](int32_t i, int32_t lanes) {
+    for_lanes(n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
       f32x16 d = load_some(x + i, lanes) - m;
       if (lanes < 16) d = keep_lanes(d, lanes, 0.0f);
       squares = fma(d, d, squares);
     });
     const f32x16 rstd = splat(1.0f / __builtin_sqrtf(reduce_sum(squares) / (float)n + c.eps));
-    for_lanes(n, [&](int32_t i, int32_t lanes) {
+    for_lanes(n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
       f32x16 y = (load_some(x + i, lanes) - m) * rstd;
       if (gamma) y = y * load_some(gamma + i, lanes);
       if (beta) y = y + load_some(beta + i, lanes);

@@ -21,7 +21,7 @@ void binary_run(float *out, const float *a, const float *b, float t, int64_t n) 
         return fma(factor, y - x, x);
     }
   };
-  for_lanes((int32_t)n, [&](int32_t i, int32_t lanes) {
+  for_lanes((int32_t)n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
     store_some(out + i, apply(load_some(a + i, lanes), kStep ? load_some(b + i, lanes) : same),
                lanes);
   });
@@ -47,7 +47,7 @@ template <class From, class To, Act kAct>
 void unary_run(void *to, const void *from, int64_t begin, int64_t end) {
   const From *x = (const From *)from + begin;
   To *y = (To *)to + begin;
-  for_lanes((int32_t)(end - begin), [&](int32_t i, int32_t lanes) {
+  for_lanes((int32_t)(end - begin), [&](int32_t i, int32_t lanes) SLUICE_INLINE {
     store_some(y + i, activate(load_some(x + i, lanes), kAct), lanes);
   });
 }
@@ -142,7 +142,7 @@ int run_combine(const CombineCommand &c, Bases bases, int32_t thread, int32_t th
     float *to = out + runs.offset(0, run) + begin;
     const float *from[4];
     for (int i = 0; i < c.count; ++i) from[i] = source[i] + runs.offset(1 + i, run) + begin;
-    for_lanes((int32_t)(end - begin), [&](int32_t i, int32_t lanes) {
+    for_lanes((int32_t)(end - begin), [&](int32_t i, int32_t lanes) SLUICE_INLINE {
       f32x16 sum = splat(coefficients[0]) * load_some(from[0] + i, lanes);
       for (int s = 1; s < c.count; ++s)
         sum = fma(splat(coefficients[s]), load_some(from[s] + i, lanes), sum);

@@ -3,7 +3,7 @@
  * The one inner loop behind convolution, linear and attention: a few rows times a few panels of 16
  * columns, held in registers.
  *
- *   c[i][16 j + lane] = (from_zero ? 0 : c[i][16 j + lane]) + sum_k rows[i][offset(k)] *
+ *   to[i][16 j + lane] = (from_zero ? 0 : from[i][16 j + lane]) + sum_k rows[i][offset(k)] *
  * panels[j][k][lane]
  *
  * k ascending, one fused multiply-add each, so a result does not depend on the rows and panels that
@@ -35,31 +35,32 @@ inline void start_walk(Walk &walk, int64_t k, int64_t count) {
   walk.count = count;
 }
 
+/** Rows of a register tile: its operands, and where its sums come from and go to. */
 struct TileJob {
   const float *rows[kTileRows];
-  const void *panels;   ///< at the first k of the range
-  int64_t panel_stride; ///< elements
-  float *c;
-  int64_t c_stride;
+  const float *from[kTileRows]; ///< first sums of each row, where not from_zero
+  float *to[kTileRows];
   bool from_zero;
 };
 
-using TileKernel = void (*)(const TileJob &, const Walk &);
+/** panels: at the first k of the range, panel_stride elements apart; their first column is `column`
+ * of `from` and `to`. */
+using TileKernel = void (*)(const TileJob &, const Walk &, const void *panels, int64_t panel_stride,
+                            int64_t column);
 
 template <int MR, int NV, class W>
-void tile_kernel(const TileJob &job, const Walk &walk) {
+void tile_kernel(const TileJob &job, const Walk &walk, const void *first_panel,
+                 int64_t panel_stride, int64_t column) {
   f32x16 acc[MR][NV];
   const float *rows[MR];
-  const int64_t c_stride = job.c_stride;
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i) {
     rows[i] = job.rows[i];
+    const float *from = job.from[i] + column;
 #pragma GCC unroll 3
-    for (int j = 0; j < NV; ++j)
-      acc[i][j] = job.from_zero ? zero() : load(job.c + i * c_stride + 16 * j);
+    for (int j = 0; j < NV; ++j) acc[i][j] = job.from_zero ? zero() : load(from + 16 * j);
   }
-  const W *panels = (const W *)job.panels;
-  const int64_t panel_stride = job.panel_stride;
+  const W *panels = (const W *)first_panel;
   int64_t line = walk.line, run = walk.run, position = walk.position, left = walk.count;
   while (left > 0) {
     const int64_t n = least(walk.length - position, left);
@@ -84,8 +85,9 @@ void tile_kernel(const TileJob &job, const Walk &walk) {
   }
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i) {
+    float *to = job.to[i] + column;
 #pragma GCC unroll 3
-    for (int j = 0; j < NV; ++j) store(job.c + i * c_stride + 16 * j, acc[i][j]);
+    for (int j = 0; j < NV; ++j) store(to + 16 * j, acc[i][j]);
   }
 }
 
@@ -123,16 +125,19 @@ inline TileKernel tile_kernel_for(int32_t rows, int32_t panels) {
 /** `rows` rows (at most kTileRows, set in job) times `panels` panels, in register tiles of panels
  * of nearly equal width. */
 template <class W>
-inline void multiply_rows(TileJob job, const Walk &walk, int32_t rows, int32_t panels) {
+inline void multiply_rows(const TileJob &job, const Walk &walk, int32_t rows, int32_t panels,
+                          const W *first, int64_t panel_stride) {
   const int32_t parts = ceil_div(panels, kTilePanels);
-  const W *first = (const W *)job.panels;
-  float *c = job.c;
   for (int32_t i = 0; i < parts; ++i) {
     const int32_t begin = part_begin(panels, parts, i), end = part_begin(panels, parts, i + 1);
-    job.panels = first + begin * job.panel_stride;
-    job.c = c + 16 * begin;
-    tile_kernel_for<W>(rows, end - begin)(job, walk);
+    tile_kernel_for<W>(rows, end - begin)(job, walk, first + begin * panel_stride, panel_stride,
+                                          16 * begin);
   }
+}
+
+/** Sums in one block of memory, rows `stride` apart. */
+inline void set_sums(TileJob &job, float *sums, int64_t stride, int32_t rows) {
+  for (int32_t i = 0; i < rows; ++i) job.from[i] = job.to[i] = sums + i * stride;
 }
 
 } // namespace sluice::SLUICE_ISA_NAMESPACE

@@ -8,8 +8,9 @@ struct f32x16 {
 constexpr int32_t kTileRows =
     6; // rows x panels of the register tile: 12 accumulators of 16 registers
 constexpr int32_t kTilePanels = 1;
-constexpr int32_t kBlockBytes = 128 * 1024; // of weights kept near while the pixels of a tile go by
-constexpr bool kWidenFirst = false; // whether widening 16-bit weights costs more than a load
+constexpr int32_t kPieceRows =
+    320;                           // of a panel's K that stay in the first cache while pixels go by
+constexpr bool kWidenFirst = true; // whether widening 16-bit weights costs more than a load
 constexpr const char *kIsaName = "avx2";
 
 // Eight ones, then eight zeros: loading at 8 - n gives a mask of n lanes.

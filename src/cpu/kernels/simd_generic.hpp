@@ -17,8 +17,9 @@ constexpr int32_t kTileRows = 4;
 constexpr int32_t kTileRows = 2; // eight accumulators of 16 registers
 #endif
 constexpr int32_t kTilePanels = 1;
-constexpr int32_t kBlockBytes = 32 * 1024; // of weights kept near while the pixels of a tile go by
-constexpr bool kWidenFirst = true;         // whether widening 16-bit weights costs more than a load
+constexpr int32_t kPieceRows =
+    320;                           // of a panel's K that stay in the first cache while pixels go by
+constexpr bool kWidenFirst = true; // whether widening 16-bit weights costs more than a load
 constexpr const char *kIsaName = "generic";
 
 inline f32x4 splat4(float x) { return f32x4{x, x, x, x}; }

@@ -48,6 +48,9 @@ inline int32_t dtype_bytes(DType dtype) {
   return dtype == DType::f16 || dtype == DType::bf16 ? 2 : 4;
 }
 
+/** For the bodies below: a call for sixteen elements costs as much as what they do. */
+#define SLUICE_INLINE __attribute__((always_inline))
+
 /** Calls body(p, lanes) for each run of up to 16 of n elements. */
 template <class Body>
 inline void for_lanes(int32_t n, Body body) {
@@ -140,6 +143,8 @@ int run_embedding(const EmbeddingCommand &, Bases, int32_t thread, int32_t threa
 int run_timestep(const TimestepCommand &, Bases, int32_t thread, int32_t threads);
 int run_quantise(const QuantiseCommand &, Bases, int32_t thread, int32_t threads);
 int run_dequantise(const QuantiseCommand &, Bases, int32_t thread, int32_t threads);
+int run_copy(const CopyCommand &, Bases, int32_t thread, int32_t threads);
 void pack(const PackSource &, int32_t thread, int32_t threads);
+int64_t multiply_adds(int64_t rounds);
 
 } // namespace sluice::SLUICE_ISA_NAMESPACE

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/ranges.h"
+#include "copies.hpp"
 #include "dispatch.hpp"
 #include "emulation/memory.hpp"
 #include "ptx.hpp"
@@ -400,10 +401,11 @@ void run(const Case &one, const char *seed) {
   device.shared_bytes = int(limits.shared_bytes);
   device.multiprocessors = one.multiprocessors;
   int32_t trouble = 0;
+  Copies copies;
   void *bases[] = {memory.base()};
   char text[1024] = "";
   const int status = dispatch(*reinterpret_cast<const Header *>(words.data()),
-                              {device, nullptr, bases, &trouble}, {text, sizeof text});
+                              {device, nullptr, bases, &trouble, copies}, {text, sizeof text});
   std::printf("%s %s: ", one.name.c_str(), seed);
   if (status != SLUICE_OK) {
     std::printf("%s\n", text);

@@ -128,7 +128,7 @@ export class Memory {
     const writer = new CommandWriter()
     write(writer)
     const bytes = this.end
-    const stream = native().loadStream(device, writer.finish(), Float64Array.of(bytes, 0))
+    const stream = native().loadStream(device, writer.finish(), Float64Array.of(bytes, 0, 0))
     const arena = native().createBlock(device, bytes)
     try {
       arena.write(0, this.words.subarray(0, bytes / 4))
