@@ -23,8 +23,8 @@ const SOURCES = ['cuda', 'src/core', 'tests/cuda/native']
 /** Seeds a mutant has to survive. */
 const MUTANT_SEEDS = ['0', '1', '2', '3']
 const ARCHITECTURES = ['75', '80', '90']
-/** Longest that a run may take before it counts as one that never ends, in milliseconds. */
-const LONGEST_RUN = 120_000
+/** Processor time after which a run counts as one that never ends, in seconds. */
+const LONGEST_RUN = 300
 /** Cases that run a file's kernels; all cases where there is none. */
 const CASES = {
   'conv_mma.hpp': 'conv f16',
@@ -94,9 +94,10 @@ function build() {
   }
 }
 
-/** Lines that the program prints, or what ended it instead. */
+/** Lines that the program prints, and its exit code, or the signal that ended it: one where it took too long. */
 async function run(args, env = {}) {
-  const child = spawn(PROGRAM, args, {
+  const limited = `ulimit -t ${LONGEST_RUN}; exec "$0" "$@"`
+  const child = spawn('sh', ['-c', limited, PROGRAM, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'ignore'],
   })
@@ -104,17 +105,10 @@ async function run(args, env = {}) {
   child.stdout.setEncoding('utf8').on('data', data => {
     text += data
   })
-  let late = false
-  const timer = setTimeout(() => {
-    late = true
-    child.kill('SIGKILL')
-  }, LONGEST_RUN)
   const ended = await new Promise(resolve => {
     child.on('close', (code, signal) => resolve(signal ?? code))
   })
-  clearTimeout(timer)
-  const lines = text.split('\n').filter(Boolean)
-  return { lines, ended: late ? 'no end' : ended }
+  return { lines: text.split('\n').filter(Boolean), ended }
 }
 
 /** A line's case, seed and what follows. */
@@ -148,7 +142,15 @@ function kernelsOf() {
   return out
 }
 
-/** No report, the same bits under every seed, no kernel left out; the bits of each case. */
+/** The bits of each case on one architecture, the kernels as they are. */
+async function bitsOf(architecture) {
+  const { lines, ended } = await run(['0'], { SLUICE_EMULATION_ARCH: architecture })
+  const bits = new Map(lines.map(parsed).map(({ name, said }) => [name, said]))
+  if (ended !== 0) fail(`the kernels as they are: ended with ${ended}`)
+  return bits
+}
+
+/** No report, the same bits under every seed, no kernel left out. */
 async function schedules(count) {
   const seeds = Array.from({ length: count }, (_, i) => `${i}`)
   const bits = new Map()
@@ -156,9 +158,8 @@ async function schedules(count) {
   const kernels = kernelsOf()
   const launched = new Set()
   for (const architecture of ARCHITECTURES) {
-    const { lines, ended } = await run(['--kernels', ...seeds], {
-      SLUICE_EMULATION_ARCH: architecture,
-    })
+    const env = { SLUICE_EMULATION_ARCH: architecture }
+    const { lines, ended } = await run(['--kernels', ...seeds], env)
     if (ended !== 0) fail(`the kernels as they are: ended with ${ended}`)
     for (const line of lines) {
       if (line.startsWith('kernel ')) {
@@ -173,7 +174,7 @@ async function schedules(count) {
     }
   }
   const left = [...kernels].filter(([address]) => !launched.has(address)).map(([, name]) => name)
-  return { bits, alarms, left, kernels: kernels.size, cases: bits.size, seeds: count }
+  return { alarms, left, kernels: kernels.size, cases: bits.size, seeds: count }
 }
 
 /** What becomes of a mutant: the emulator's report, other bits, or how the program ended. */
@@ -184,7 +185,7 @@ async function judge(mutant, bits) {
       SLUICE_MUTANT: `${mutant.number}`,
       SLUICE_EMULATION_ARCH: '90',
     })
-    const wrong = lines.map(parsed).find(({ name, said }) => bits.get(`90 ${name}`) !== said)
+    const wrong = lines.map(parsed).find(({ name, said }) => bits.get(name) !== said)
     if (wrong) {
       const by = isBits(wrong.said) ? 'numbers' : 'report'
       const report = wrong.said.replace(/^.*?got: /, '')
@@ -244,10 +245,9 @@ function write(out, results, s) {
     `${s.kernels} kernel instances (${s.left.length ? `not launched: ${s.left.join(', ')}` : 'all launched'}), ${s.cases} cases on ${ARCHITECTURES.map(a => `sm_${a}`).join(', ')}, ${s.seeds} schedule seeds each: ${s.alarms.length} reports or differing bits.`,
     ...s.alarms.map(a => `- ${a}`),
   ]
-  const { bits: _, ...schedule } = s
   writeResult(
     join(out, 'cuda-mutations'),
-    { killed, mutants: real, equivalent: equivalent.length, schedules: schedule, results },
+    { killed, mutants: real, equivalent: equivalent.length, schedules: s, results },
     lines,
   )
   console.log(
@@ -273,11 +273,7 @@ async function main() {
   const key = createHash('sha256').update(readFileSync(PROGRAM)).digest('hex')
   const kept = existsSync(known) ? JSON.parse(readFileSync(known, 'utf8')) : {}
   const verdicts = kept.key === key ? kept.verdicts : {}
-  const s = await schedules(Number(values.seeds))
-  console.log(
-    `${s.cases} cases, ${s.kernels} kernels, ${s.seeds} seeds: ${s.alarms.length} false alarms, ${s.left.length} kernels not launched`,
-  )
-  for (const line of [...s.alarms.slice(0, 10), ...s.left]) console.log(`  ${line}`)
+  const bits = await bitsOf('90')
   let open = 0
   for (const mutant of mutants) {
     if (verdicts[mutant.number] || (values.only && mutant.file !== values.only)) continue
@@ -285,20 +281,24 @@ async function main() {
       open++
       continue
     }
-    const verdict = await judge(mutant, s.bits)
+    const verdict = await judge(mutant, bits)
     verdicts[mutant.number] = verdict
     writeWhole(known, JSON.stringify({ key, verdicts }))
     if (!verdict.killed)
       console.log(`survived: ${mutant.file}:${mutant.line} ${mutant.site}, ${mutant.what}`)
   }
+  if (open) return console.log(`${open} mutants are left for the next call`)
+  const s = await schedules(Number(values.seeds))
+  console.log(
+    `${s.cases} cases, ${s.kernels} kernels, ${s.seeds} seeds: ${s.alarms.length} false alarms, ${s.left.length} kernels not launched`,
+  )
   const results = mutants
     .filter(({ number }) => verdicts[number])
     .map(mutant => {
       const equivalent = EQUIVALENT[`${mutant.file} ${mutant.site} ${mutant.what}`]
       return { ...mutant, ...verdicts[mutant.number], ...(equivalent ? { equivalent } : {}) }
     })
-  if (open) console.log(`${open} mutants are left for the next call`)
-  if (values.out && !open && !values.only) write(values.out, results, s)
+  if (values.out && !values.only) write(values.out, results, s)
 }
 
 await main()

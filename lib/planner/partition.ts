@@ -300,7 +300,7 @@ export class Partitioner {
     const known = changed ? undefined : this.shared.get(key)
     if (known) return known
     const around = this.surroundings(first, end, nodes)
-    const heads = headRuns(nodes)
+    const heads = nodes.length <= shortSegment ? headRuns(nodes) : []
     const memories = [undefined, ...axes].flatMap(axis =>
       [makeGroup(0, nodes, axis)]
         .concat(heads.length > 0 && axis !== 1 ? makeGroup(0, nodes, axis, heads) : [])
@@ -393,6 +393,8 @@ function chunksOf(extent: number): number[] {
   return chunks
 }
 
+/** Segments of so many ops are tried along heads too: what surrounds attention in longer ones holds more than heads save. */
+const shortSegment = 10
 /** Programs of so many ops are searched with groups that begin anywhere. */
 const shortProgram = 48
 /** Tensors that cross a position where groups may begin: a feature, what it is blended with and what is added to both. */

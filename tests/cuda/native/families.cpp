@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "core/ranges.h"
 #include "copies.hpp"
+#include "core/ranges.h"
 #include "dispatch.hpp"
 #include "emulation/memory.hpp"
 #include "ptx.hpp"
