@@ -85,7 +85,16 @@ function planAt(program: Program, recompute: number, arena?: number, slices?: nu
   const attempt = (budget?: number): StagePlan =>
     planStage(
       { name: program.name, state: {}, programs: { main: program } },
-      { target, weightDtype: weightBytes, activations: 'f16', budget, slices, recompute },
+      {
+        target,
+        weightDtype: weightBytes,
+        activations: 'f16',
+        budget,
+        slices,
+        recompute,
+        streaming: 'never',
+        spill: false,
+      },
     )
   const begin = performance.now()
   const done = (plan: StagePlan): Outcome => ({

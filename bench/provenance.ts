@@ -1,12 +1,24 @@
-import { execFileSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
+import { fileURLToPath } from 'node:url'
+
+/** Where scripts/gpu-pack.mjs leaves the commit, for machines that hold no repository. */
+const packed = fileURLToPath(new URL('../commit.txt', import.meta.url))
+
+function commitHere(): string {
+  const { status, stdout } = spawnSync('git', ['rev-parse', '--short', 'HEAD'], {
+    encoding: 'utf8',
+  })
+  if (status === 0) return stdout.trim()
+  return existsSync(packed) ? readFileSync(packed, 'utf8').trim() : 'unknown'
+}
 
 /** Where numbers come from: the commit and the machine. */
 export function provenance(): {
   commit: string
   machine: { cpu: string; cores: number; node: string }
 } {
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim()
   const machine = { cpu: cpus()[0]?.model ?? '', cores: cpus().length, node: process.version }
-  return { commit, machine }
+  return { commit: commitHere(), machine }
 }

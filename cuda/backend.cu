@@ -34,8 +34,9 @@ int device_info(int32_t index, sluice_device_info *out) {
   return SLUICE_OK;
 }
 
-int block_create(int32_t index, uint64_t bytes, sluice_block **out, char *error, size_t capacity) {
-  return create_block(devices()[size_t(index)], bytes, out, {error, capacity});
+int block_create(int32_t index, uint64_t bytes, int32_t host, sluice_block **out, char *error,
+                 size_t capacity) {
+  return create_block(devices()[size_t(index)], bytes, host != 0, out, {error, capacity});
 }
 
 void block_destroy(sluice_block *block) { destroy_block(block); }
@@ -60,14 +61,14 @@ int queue_create(int32_t index, int32_t, sluice_queue **out, char *error, size_t
 
 void queue_destroy(sluice_queue *queue) { destroy_queue(queue); }
 
-/** `stop` is read between commands alone: a launch cannot be called back. */
-int queue_submit(sluice_queue *queue, const int32_t *command, void *const *bases,
-                 const volatile uint8_t *, char *error, size_t capacity) {
-  return submit(*queue, *reinterpret_cast<const Header *>(command), bases, {error, capacity});
+/** `stop` is read between segments alone: a launch cannot be called back. */
+int queue_submit(sluice_queue *queue, const int32_t *commands, int32_t count, void *const *bases,
+                 const volatile uint8_t *, int32_t *taken, char *error, size_t capacity) {
+  return submit(*queue, commands, count, bases, taken, {error, capacity});
 }
 
-int queue_finish(sluice_queue *queue, char *error, size_t capacity) {
-  return finish(*queue, {error, capacity});
+int queue_finish(sluice_queue *queue, int64_t *nanoseconds, char *error, size_t capacity) {
+  return finish(*queue, nanoseconds, {error, capacity});
 }
 
 constexpr sluice_backend kBackend = {

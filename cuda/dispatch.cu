@@ -81,6 +81,12 @@ Launched launch_command(const Header &command, const Launch &launch) {
       return {"quantise", run_quantise(as<QuantiseCommand>(command), launch)};
     case Opcode::dequantise:
       return {"dequantise", run_dequantise(as<QuantiseCommand>(command), launch)};
+    case Opcode::copy:
+      return {"copy", launch.copies.begin(as<CopyCommand>(command), launch.bases, launch.stream)};
+    case Opcode::join:
+      return {"join", launch.copies.join(as<JoinCommand>(command).ticket, launch.stream)};
+    case Opcode::fetch: // the host's own way to stream
+      return {"fetch", kNotSupported};
   }
   return {"?", kNotSupported};
 }

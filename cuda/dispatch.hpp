@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "copies.hpp"
 #include "core/commands.h"
 #include "device.hpp"
 #include "launch.hpp"
@@ -16,7 +17,8 @@ struct Launch {
   const Device &device;
   cudaStream_t stream;
   void *const *bases; ///< address of each slot
-  int32_t *trouble;   ///< see sluice_queue
+  int32_t *trouble;   ///< see Lane
+  Copies &copies;     ///< of the lane
 };
 
 /** Launches the kernels of a command that check_command has accepted. */

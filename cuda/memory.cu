@@ -1,10 +1,12 @@
 #include "memory.hpp"
 
+#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <new>
 
+#include "lane.hpp"
 #include "transfer.hpp"
 
 namespace sluice::cuda {
@@ -108,10 +110,31 @@ int out_of_memory(const Device &device, uint64_t bytes, uint64_t in_use,
               ull(bytes), device.name.c_str(), ull(free_bytes), ull(total_bytes), ull(in_use));
 }
 
+int create_host_block(const Device &device, uint64_t bytes, sluice_block **out,
+                      const Complaint &complaint) {
+  SLUICE_CUDA_TRY(complaint, cudaSetDevice(device.ordinal));
+  auto block = std::unique_ptr<sluice_block>(new (std::nothrow) sluice_block{device, bytes});
+  cudaError_t code = cudaErrorMemoryAllocation;
+  if (block) code = cudaHostAlloc(&block->address, bytes, cudaHostAllocPortable);
+  if (code == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return fail(SLUICE_OUT_OF_MEMORY, complaint.text, complaint.capacity,
+                "createBlock: expected %llu bytes of pinned host memory, got none; close other "
+                "programs or raise the budget, so that less is kept on the host",
+                ull(bytes));
+  }
+  if (code != cudaSuccess) return failed(complaint, "cudaHostAlloc", code);
+  memset(block->address, 0, bytes);
+  block->host = true;
+  *out = block.release();
+  return SLUICE_OK;
+}
+
 } // namespace
 
-int create_block(const Device &device, uint64_t bytes, sluice_block **out,
+int create_block(const Device &device, uint64_t bytes, bool host, sluice_block **out,
                  const Complaint &complaint) {
+  if (host) return create_host_block(device, bytes, out, complaint);
   Shared &shared = shared_of(device);
   const std::lock_guard lock(shared.mutex);
   SLUICE_CUDA_TRY(complaint, cudaSetDevice(device.ordinal));
@@ -135,13 +158,22 @@ int create_block(const Device &device, uint64_t bytes, sluice_block **out,
 
 void destroy_block(sluice_block *block) {
   if (!block) return;
+  if (block->host) {
+    cudaFreeHost(block->address);
+    cudaGetLastError();
+    delete block;
+    return;
+  }
   Shared &shared = shared_of(block->device);
   const std::lock_guard lock(shared.mutex);
   cudaSetDevice(block->device.ordinal);
   give_memory(*block);
   shared.bytes -= block->bytes;
   shared.blocks -= 1;
-  if (shared.blocks == 0) shared.transfer.reset();
+  if (shared.blocks == 0) {
+    shared.transfer.reset();
+    drop_lanes(block->device);
+  }
   cudaGetLastError();
   delete block;
 }
@@ -166,18 +198,30 @@ char *at(const sluice_block &block, uint64_t offset) {
 } // namespace
 
 int write_block(sluice_block &block, uint64_t offset, const void *data, uint64_t bytes) {
+  if (block.host) {
+    memcpy(at(block, offset), data, bytes);
+    return SLUICE_OK;
+  }
   return copy(block, [&](Transfer &transfer, const Complaint &complaint) {
     return transfer.write(at(block, offset), static_cast<const char *>(data), bytes, complaint);
   });
 }
 
 int read_block(sluice_block &block, uint64_t offset, void *data, uint64_t bytes) {
+  if (block.host) {
+    memcpy(data, at(block, offset), bytes);
+    return SLUICE_OK;
+  }
   return copy(block, [&](Transfer &transfer, const Complaint &complaint) {
     return transfer.read(static_cast<char *>(data), at(block, offset), bytes, complaint);
   });
 }
 
 int fill_block(sluice_block &block, uint64_t offset, uint64_t bytes, uint8_t value) {
+  if (block.host) {
+    memset(at(block, offset), value, bytes);
+    return SLUICE_OK;
+  }
   return copy(block, [&](Transfer &transfer, const Complaint &complaint) {
     return transfer.fill(at(block, offset), value, bytes, complaint);
   });

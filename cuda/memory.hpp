@@ -15,12 +15,14 @@ struct sluice_block {
   uint64_t bytes;
   void *address = nullptr;
   CUmemGenericAllocationHandle handle = 0; ///< 0: not mapped
+  bool host = false;                       ///< pinned memory of the host
 };
 
 namespace sluice::cuda {
 
-/** A zeroed block; `bytes` a multiple of the device's granule. */
-int create_block(const Device &device, uint64_t bytes, sluice_block **out,
+/** A zeroed block, of the device or pinned on the host; `bytes` a multiple of the device's granule.
+ */
+int create_block(const Device &device, uint64_t bytes, bool host, sluice_block **out,
                  const Complaint &complaint);
 void destroy_block(sluice_block *block);
 

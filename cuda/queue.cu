@@ -1,6 +1,7 @@
 #include "queue.hpp"
 
-#include <memory>
+#include <cstdlib>
+#include <cstring>
 #include <new>
 
 #include "dispatch.hpp"
@@ -8,73 +9,148 @@
 namespace sluice::cuda {
 namespace {
 
-/** Opens what a queue consists of; destroy_queue closes what there is. */
-int open(sluice_queue &queue, const Complaint &complaint) {
-  SLUICE_CUDA_TRY(complaint, cudaSetDevice(queue.device.ordinal));
-  SLUICE_CUDA_TRY(complaint, cudaStreamCreateWithFlags(&queue.stream, cudaStreamNonBlocking));
-  void *trouble = nullptr;
-  SLUICE_CUDA_TRY(complaint, cudaHostAlloc(&trouble, sizeof(int32_t), cudaHostAllocMapped));
-  queue.trouble = static_cast<int32_t *>(trouble);
-  *queue.trouble = 0;
-  for (cudaEvent_t &mark : queue.marks) {
-    // Blocking: the driver thread sleeps, instead of spinning, while the device works.
-    SLUICE_CUDA_TRY(
-        complaint, cudaEventCreateWithFlags(&mark, cudaEventDisableTiming | cudaEventBlockingSync));
+/** SLUICE_CUDA_GRAPHS=0 launches every kernel by itself, for tools that report single launches. */
+bool wants_graphs() {
+  static const bool wanted = [] {
+    const char *const text = std::getenv("SLUICE_CUDA_GRAPHS");
+    return !text || std::strcmp(text, "0") != 0;
+  }();
+  return wanted;
+}
+
+int launch_each(Lane &lane, const Segment &segment, void *const *bases, int32_t *taken,
+                const Complaint &complaint) {
+  const Launch launch{lane.device, lane.stream, bases, lane.trouble, lane.copies};
+  const int32_t *at = segment.words;
+  for (*taken = 0; *taken < segment.count; ++*taken) {
+    const Header &command = reinterpret_cast<const Header &>(*at);
+    if (const int status = dispatch(command, launch, complaint); status != SLUICE_OK) return status;
+    at += command.words;
   }
   return SLUICE_OK;
+}
+
+/** Captures the segment's launches and makes them a graph; none where there is no memory for it. */
+int capture(Lane &lane, const Segment &segment, void *const *bases, Graphs::Entry &entry,
+            int32_t *taken, const Complaint &complaint) {
+  SLUICE_CUDA_TRY(complaint, cudaStreamBeginCapture(lane.stream, cudaStreamCaptureModeThreadLocal));
+  const int status = launch_each(lane, segment, bases, taken, complaint);
+  // A graph holds its copies whole: those that are open end with it.
+  const cudaError_t joined = lane.copies.join_all(lane.stream);
+  cudaGraph_t graph = nullptr;
+  const cudaError_t ended = cudaStreamEndCapture(lane.stream, &graph);
+  if (status != SLUICE_OK) {
+    if (graph) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    return status;
+  }
+  *taken = 0;
+  SLUICE_CUDA_TRY(complaint, joined);
+  SLUICE_CUDA_TRY(complaint, ended);
+  const cudaError_t made = cudaGraphInstantiate(&entry.graph, graph, 0);
+  cudaGraphDestroy(graph);
+  if (made == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    entry.graph = nullptr;
+    entry.refused = true;
+    return SLUICE_OK;
+  }
+  SLUICE_CUDA_TRY(complaint, made);
+  return SLUICE_OK;
+}
+
+int launch_segment(Lane &lane, const Segment &segment, void *const *bases, int32_t *taken,
+                   const Complaint &complaint) {
+  Graphs::Entry &entry = lane.graphs.of(segment, bases);
+  if (!entry.graph && entry.met && !entry.refused && wants_graphs()) {
+    const int status = capture(lane, segment, bases, entry, taken, complaint);
+    if (status != SLUICE_OK) return status;
+  }
+  if (entry.graph) {
+    SLUICE_CUDA_TRY(complaint, cudaGraphLaunch(entry.graph, lane.stream));
+    *taken = segment.count;
+    return SLUICE_OK;
+  }
+  entry.met = true;
+  const int status = launch_each(lane, segment, bases, taken, complaint);
+  if (status != SLUICE_OK) return status;
+  // As in a graph: no copy goes on from one segment into the next.
+  SLUICE_CUDA_TRY(complaint, lane.copies.join_all(lane.stream));
+  return SLUICE_OK;
+}
+
+int submit_next(sluice_queue &queue, const int32_t *commands, int32_t count, void *const *bases,
+                int32_t *taken, const Complaint &complaint) {
+  Lane &lane = *queue.lane;
+  SLUICE_CUDA_TRY(complaint, cudaSetDevice(lane.device.ordinal));
+  if (queue.segments == 0) SLUICE_CUDA_TRY(complaint, cudaEventRecord(lane.began, lane.stream));
+  cudaEvent_t &end = lane.ends[queue.segments % Lane::kUnderWay];
+  // The end of the segment that far back; one that was never recorded counts as reached.
+  SLUICE_CUDA_TRY(complaint, cudaEventSynchronize(end));
+  const Segment segment = next_segment(commands, count, lane.device);
+  const int status = launch_segment(lane, segment, bases, taken, complaint);
+  if (status != SLUICE_OK) return status;
+  SLUICE_CUDA_TRY(complaint, cudaEventRecord(end, lane.stream));
+  queue.segments += 1;
+  return SLUICE_OK;
+}
+
+int finish_all(sluice_queue &queue, int64_t *nanoseconds, const Complaint &complaint) {
+  Lane &lane = *queue.lane;
+  SLUICE_CUDA_TRY(complaint, cudaSetDevice(lane.device.ordinal));
+  SLUICE_CUDA_TRY(complaint, cudaEventRecord(lane.ended, lane.stream));
+  SLUICE_CUDA_TRY(complaint, cudaEventSynchronize(lane.ended));
+  SLUICE_CUDA_TRY(complaint, lane.copies.finish());
+  if (queue.segments > 0) {
+    float milliseconds = 0;
+    SLUICE_CUDA_TRY(complaint, cudaEventElapsedTime(&milliseconds, lane.began, lane.ended));
+    *nanoseconds = int64_t(double(milliseconds) * 1e6);
+  }
+  if (*static_cast<volatile int32_t *>(lane.trouble) == 0) return SLUICE_OK;
+  *lane.trouble = 0;
+  return fail(SLUICE_BAD_DATA, complaint.text, complaint.capacity,
+              "expected token ids inside the table, got one outside; check the ids");
 }
 
 } // namespace
 
 int create_queue(const Device &device, sluice_queue **out, const Complaint &complaint) {
-  auto queue = std::unique_ptr<sluice_queue>(new (std::nothrow) sluice_queue(device));
+  sluice_queue *const queue = new (std::nothrow) sluice_queue;
   if (!queue) {
     return fail(SLUICE_OUT_OF_MEMORY, complaint.text, complaint.capacity,
                 "expected a queue, got no memory");
   }
-  if (const int status = open(*queue, complaint); status != SLUICE_OK) {
-    destroy_queue(queue.release());
+  const int status = take_lane(device, &queue->lane, complaint);
+  if (status != SLUICE_OK) {
+    delete queue;
     return status;
   }
-  *out = queue.release();
+  *out = queue;
   return SLUICE_OK;
 }
 
 void destroy_queue(sluice_queue *queue) {
   if (!queue) return;
-  cudaSetDevice(queue->device.ordinal);
-  if (queue->stream) cudaStreamSynchronize(queue->stream);
-  for (cudaEvent_t mark : queue->marks) {
-    if (mark) cudaEventDestroy(mark);
-  }
-  if (queue->trouble) cudaFreeHost(queue->trouble);
-  if (queue->stream) cudaStreamDestroy(queue->stream);
+  cudaSetDevice(queue->lane->device.ordinal);
+  const bool idle = cudaStreamSynchronize(queue->lane->stream) == cudaSuccess &&
+                    queue->lane->copies.finish() == cudaSuccess;
   cudaGetLastError();
+  return_lane(queue->lane, queue->usable && idle);
   delete queue;
 }
 
-int submit(sluice_queue &queue, const Header &command, void *const *bases,
-           const Complaint &complaint) {
-  SLUICE_CUDA_TRY(complaint, cudaSetDevice(queue.device.ordinal));
-  const Launch launch{queue.device, queue.stream, bases, queue.trouble};
-  if (const int status = dispatch(command, launch, complaint); status != SLUICE_OK) return status;
-  queue.submitted += 1;
-  if (queue.submitted % sluice_queue::kMarked != 0) return SLUICE_OK;
-  const int64_t mark = queue.submitted / sluice_queue::kMarked;
-  SLUICE_CUDA_TRY(complaint,
-                  cudaEventRecord(queue.marks[mark % sluice_queue::kMarks], queue.stream));
-  // The oldest mark is the next to be used again; one that was never recorded counts as reached.
-  SLUICE_CUDA_TRY(complaint, cudaEventSynchronize(queue.marks[(mark + 1) % sluice_queue::kMarks]));
-  return SLUICE_OK;
+int submit(sluice_queue &queue, const int32_t *commands, int32_t count, void *const *bases,
+           int32_t *taken, const Complaint &complaint) {
+  *taken = 0;
+  const int status = submit_next(queue, commands, count, bases, taken, complaint);
+  if (status == SLUICE_DEVICE_LOST) queue.usable = false;
+  return status;
 }
 
-int finish(sluice_queue &queue, const Complaint &complaint) {
-  SLUICE_CUDA_TRY(complaint, cudaSetDevice(queue.device.ordinal));
-  SLUICE_CUDA_TRY(complaint, cudaStreamSynchronize(queue.stream));
-  if (*static_cast<volatile int32_t *>(queue.trouble) == 0) return SLUICE_OK;
-  *queue.trouble = 0;
-  return fail(SLUICE_BAD_DATA, complaint.text, complaint.capacity,
-              "expected token ids inside the table, got one outside; check the ids");
+int finish(sluice_queue &queue, int64_t *nanoseconds, const Complaint &complaint) {
+  const int status = finish_all(queue, nanoseconds, complaint);
+  if (status == SLUICE_DEVICE_LOST) queue.usable = false;
+  return status;
 }
 
 } // namespace sluice::cuda

@@ -1,25 +1,18 @@
 /**
  * @file
- * A queue: commands of one run in order on one stream. No more than a few dozen are under way, so
- * that a run that is aborted ends soon.
+ * A queue: the commands of one run in order, in segments. A segment that was met before is captured
+ * as a graph, and from then on launched as one. Two segments are under way at most, so that a run
+ * that is aborted ends soon.
  */
 #pragma once
 
 #include "core/commands.h"
-#include "device.hpp"
+#include "lane.hpp"
 
 struct sluice_queue {
-  explicit sluice_queue(const sluice::cuda::Device &of) : device(of) {}
-
-  const sluice::cuda::Device &device;
-  cudaStream_t stream = nullptr;
-  /** Host memory that kernels see: other than 0 once a command met data that it cannot use. */
-  int32_t *trouble = nullptr;
-
-  /** Commands between two marks, and marks under way at most. */
-  static constexpr int32_t kMarked = 8, kMarks = 4;
-  cudaEvent_t marks[kMarks] = {};
-  int64_t submitted = 0;
+  sluice::cuda::Lane *lane = nullptr;
+  int64_t segments = 0; ///< so far
+  bool usable = true;   ///< false after a device error
 };
 
 namespace sluice::cuda {
@@ -28,11 +21,14 @@ int create_queue(const Device &device, sluice_queue **out, const Complaint &comp
 /** Waits for what is under way. */
 void destroy_queue(sluice_queue *queue);
 
-/** Launches a command; it may still run on return. */
-int submit(sluice_queue &queue, const Header &command, void *const *bases,
-           const Complaint &complaint);
+/**
+ * Launches the first segment of `count` commands that follow each other; it may still run on
+ * return. *taken: commands launched, also where the one after them failed.
+ */
+int submit(sluice_queue &queue, const int32_t *commands, int32_t count, void *const *bases,
+           int32_t *taken, const Complaint &complaint);
 
-/** Waits for every command. */
-int finish(sluice_queue &queue, const Complaint &complaint);
+/** Waits for every command. *nanoseconds: from the first to the last, by the device's clock. */
+int finish(sluice_queue &queue, int64_t *nanoseconds, const Complaint &complaint);
 
 } // namespace sluice::cuda

@@ -1,28 +1,20 @@
 // Builds the CUDA plug-in, build/Release/sluice_cuda.so, and checks what the compiler says of every
 // kernel: no spills, registers and shared memory within limits, a library of moderate size.
-//   npm run build:cuda [-- --arch 80,90a] [--fetch] [--jobs N] [--report FILE]
+//   npm run build:cuda [-- --arch 80,90a] [--fetch] [--jobs N] [--report FOLDER]
+// Only what changed is compiled; the compiler's words about the rest are kept from when it was.
 // nvcc: $CUDACXX, on PATH, in $CUDA_HOME or /usr/local/cuda, or in build/nvcc, a Python environment
 // that --fetch makes from NVIDIA's wheels.
 import { spawn, spawnSync } from 'node:child_process'
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  realpathSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { faultsOf, parsePtxas, writeReport } from './ptxas.mjs'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const WHEELS = ['nvcc', 'crt', 'runtime', 'cccl'].map(name => `nvidia-cuda-${name}>=13,<14`)
 const MOST_BYTES = 20e6
-/** Static shared memory that every launch has. */
-const MOST_STATIC_SHARED = 48 * 1024
 
 class BuildError extends Error {}
 
@@ -85,35 +77,12 @@ async function output(command, args, env) {
   )
 }
 
-/** What `ptxas -v` says of each kernel on each architecture. */
-export function parsePtxas(text) {
-  const kernels = []
-  for (const part of text.split(/Compiling entry function /).slice(1)) {
-    const [, name, architecture] = /^'(\S+)' for '(\S+)'/.exec(part) ?? []
-    const number = pattern => Number(pattern.exec(part)?.[1] ?? 0)
-    if (!name) continue
-    kernels.push({
-      name,
-      architecture,
-      registers: number(/Used (\d+) registers/),
-      spillBytes: number(/(\d+) bytes spill stores/) + number(/(\d+) bytes spill loads/),
-      stackBytes: number(/(\d+) bytes stack frame/),
-      sharedBytes: number(/(\d+) bytes smem/),
-    })
-  }
-  return kernels
-}
-
-/** Complaints about kernels, one a line. */
-export function faultsOf(kernels) {
-  return kernels.flatMap(({ name, architecture, registers, spillBytes, sharedBytes }) => [
-    ...(registers === 0 ? [`${name} on ${architecture}: no count of registers`] : []),
-    ...(spillBytes > 0 ? [`${name} on ${architecture}: ${spillBytes} bytes of spills`] : []),
-    ...(registers > 255 ? [`${name} on ${architecture}: ${registers} registers`] : []),
-    ...(sharedBytes > MOST_STATIC_SHARED
-      ? [`${name} on ${architecture}: ${sharedBytes} bytes of static shared memory`]
-      : []),
-  ])
+/** What the compiler said of every object in the tree, now or when it was compiled. */
+function wordsOf(tree) {
+  return readdirSync(tree, { recursive: true })
+    .filter(path => path.endsWith('.o.log') && existsSync(join(tree, path.slice(0, -4))))
+    .map(path => readFileSync(join(tree, path), 'utf8'))
+    .join('')
 }
 
 async function main() {
@@ -132,8 +101,6 @@ async function main() {
     )
   }
   const tree = 'build/cuda'
-  // A tree that is made again compiles every kernel, so that none goes unchecked.
-  rmSync(join(ROOT, tree), { recursive: true, force: true })
   // NVIDIA's wheels have their libraries where nvcc does not look.
   const lib = join(dirname(realpathSync(nvcc)), '../lib')
   const path = [process.env.LIBRARY_PATH, existsSync(lib) ? lib : undefined].filter(Boolean)
@@ -144,12 +111,15 @@ async function main() {
     '-DCMAKE_BUILD_TYPE=Release',
     '-DSLUICE_CUDA=ON',
     `-DCMAKE_CUDA_COMPILER=${nvcc}`,
-    ...(architectures ? [`-DCMAKE_CUDA_ARCHITECTURES=${architectures.join(';')}`] : []),
+    `-DCMAKE_CUDA_COMPILER_LAUNCHER=${process.execPath};${join(ROOT, 'scripts/keep-output.mjs')}`,
+    architectures
+      ? `-DCMAKE_CUDA_ARCHITECTURES=${architectures.join(';')}`
+      : '-UCMAKE_CUDA_ARCHITECTURES',
   ]
   await output('cmake', ['-S', 'cuda', '-B', tree, ...ninja, ...options], env)
   const jobs = values.jobs ?? `${availableParallelism()}`
-  const text = await output('cmake', ['--build', tree, '--parallel', jobs, '--verbose'], env)
-  const kernels = parsePtxas(text)
+  await output('cmake', ['--build', tree, '--parallel', jobs], env)
+  const kernels = parsePtxas(wordsOf(join(ROOT, tree)))
   const faults = faultsOf(kernels)
   const bytes = statSync(join(ROOT, 'build/Release/sluice_cuda.so')).size
   if (kernels.length === 0) faults.push('no kernel was seen')
@@ -161,8 +131,10 @@ async function main() {
     `sluice_cuda.so: ${(bytes / 1e6).toFixed(1)} MB, ${names.size} kernels for ${built.join(', ')}, at most ${most} registers`,
   )
   if (values.report) {
-    mkdirSync(dirname(values.report), { recursive: true })
-    writeFileSync(values.report, `${JSON.stringify({ bytes, kernels }, null, 1)}\n`)
+    const version = spawnSync(nvcc, ['--version'], { encoding: 'utf8' }).stdout.match(
+      /V[\d.]+/,
+    )?.[0]
+    writeReport(values.report, { compiler: `nvcc ${version}`, bytes, kernels })
   }
   if (faults.length) throw new BuildError(faults.join('\n'))
 }

@@ -20,7 +20,7 @@ import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const NATIVE_SOURCES = ['CMakeLists.txt', 'scripts/build.cmake', 'src']
-const EMULATION_SOURCES = ['cuda', 'src/core']
+const EMULATION_SOURCES = ['cuda', 'src/core', 'tests/cuda/native']
 const SCRIPT_SOURCES = ['tsconfig.json', 'package-lock.json', 'lib', 'tests', 'bench']
 
 class SetupError extends Error {}

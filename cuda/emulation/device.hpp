@@ -9,6 +9,7 @@
 #include "emulation/machine.hpp"
 #include "emulation/memory.hpp"
 #include "emulation/runtime.hpp"
+#include "emulation/stream.hpp"
 
 #define SLUICE_DEVICE inline
 #define SLUICE_HOST_DEVICE inline
@@ -160,7 +161,6 @@ inline int32_t atomic_add(Global<int32_t> g, int64_t i, int32_t value,
   return before;
 }
 
-/** Emulated streams run what they are given at once, in order. */
 using Stream = cudaStream_t;
 struct Grid : emulation::Dim3 {
   Grid(uint32_t x_, uint32_t y_ = 1, uint32_t z_ = 1) : emulation::Dim3{x_, y_, z_} {}
@@ -173,13 +173,11 @@ struct LaunchShape {
 };
 
 template <class... P, class... A>
-cudaError_t launch(const char *name, void (*kernel)(P...), const LaunchShape &shape, Stream,
+cudaError_t launch(const char *name, void (*kernel)(P...), const LaunchShape &shape, Stream stream,
                    A... arguments) {
-  std::string fault = emulation::run_grid(name, {shape.grid, shape.threads, shape.shared_bytes},
-                                          [&] { kernel(P(arguments)...); });
-  if (fault.empty()) return cudaSuccess;
-  emulation::last_fault() = std::move(fault);
-  return cudaErrorLaunchFailure;
+  emulation::launched().insert(reinterpret_cast<const void *>(kernel));
+  return emulation::launch_kernel(stream, name, {shape.grid, shape.threads, shape.shared_bytes},
+                                  [=] { kernel(P(arguments)...); });
 }
 
 } // namespace sluice::cuda

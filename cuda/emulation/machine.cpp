@@ -189,6 +189,11 @@ Limits limits() {
 
 Counts &counts() { return the_counts; }
 
+std::set<const void *> &launched() {
+  static thread_local std::set<const void *> kernels;
+  return kernels;
+}
+
 std::string &last_fault() {
   static thread_local std::string fault;
   return fault;
@@ -263,6 +268,14 @@ void meet(Meeting meeting, void *deposit, void (*act)(void *, void *const *), vo
   }
 }
 
+std::string described(uint32_t thread, Site site, const char *what) {
+  const Block &b = *running;
+  char where[256];
+  std::snprintf(where, sizeof where, "%s, block (%u, %u, %u), thread %u, %s:%u: ", b.kernel,
+                b.index.x, b.index.y, b.index.z, thread, base_name(site.file_name()), site.line());
+  return std::string(where) + what;
+}
+
 void fault(Site site, const char *format, ...) {
   Block &b = *running;
   char text[512];
@@ -270,11 +283,7 @@ void fault(Site site, const char *format, ...) {
   va_start(arguments, format);
   std::vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
-  char where[256];
-  std::snprintf(where, sizeof where, "%s, block (%u, %u, %u), thread %u, %s:%u: ", b.kernel,
-                b.index.x, b.index.y, b.index.z, b.threads[b.current].index,
-                base_name(site.file_name()), site.line());
-  b.fault = std::string(where) + text;
+  b.fault = described(b.current, site, text);
   fiber_switch(b.threads[b.current].fiber, b.scheduler);
   std::abort(); // the block is given up
 }

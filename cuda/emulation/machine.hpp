@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <source_location>
 #include <string>
 
@@ -72,6 +73,9 @@ std::string run_grid(const char *kernel, const Shape &shape, const std::function
 /** The fault of this OS thread's last launch that failed: what cudaErrorLaunchFailure stands for.
  */
 std::string &last_fault();
+
+/** Kernels that this OS thread has launched, by address: tests ask whether any was left out. */
+std::set<const void *> &launched();
 
 /** Counts of the last launch of this OS thread that ended well. */
 struct Counts {

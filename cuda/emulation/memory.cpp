@@ -130,10 +130,6 @@ struct GlobalWatch {
 
 thread_local GlobalWatch watch;
 
-struct Claimed {
-  uint64_t begin, end;
-  bool written;
-};
 thread_local std::vector<Claimed> claims;
 
 std::mutex allocations_lock;
@@ -164,6 +160,14 @@ void claim(const void *address, uint64_t bytes, bool written) {
 }
 
 void clear_claims() { claims.clear(); }
+
+const std::vector<Claimed> &claims_now() { return claims; }
+
+ClaimsScope::ClaimsScope(const std::vector<Claimed> &wanted) : before_(wanted) {
+  claims.swap(before_);
+}
+
+ClaimsScope::~ClaimsScope() { claims.swap(before_); }
 
 void check_global(const void *address, uint32_t bytes, Access access, Site site) {
   const uint64_t begin = uint64_t(address), end = begin + bytes;
@@ -239,9 +243,9 @@ void memory_block_begin(uint32_t dynamic_bytes) {
 void memory_block_end() {
   for (size_t i = 0; i < shared.copies.size(); ++i) {
     if (shared.copies[i].pending.empty()) continue;
-    const Site &site = shared.copies[i].pending.front().site;
-    running->fault = std::string(running->kernel) + ", thread " + std::to_string(i) + ", line " +
-                     std::to_string(site.line()) + ": an asynchronous copy is never waited for";
+    running->fault =
+        described(uint32_t(i), shared.copies[i].pending.front().site,
+                  "an asynchronous copy that begins here is never waited for by its thread");
     return;
   }
 }

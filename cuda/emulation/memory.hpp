@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "emulation/machine.hpp"
 
@@ -26,6 +27,24 @@ void remove_allocation(const void *address);
  */
 void claim(const void *address, uint64_t bytes, bool written);
 void clear_claims();
+
+struct Claimed {
+  uint64_t begin, end;
+  bool written;
+};
+/** What kernels of this OS thread may touch, for a launch that comes later. */
+const std::vector<Claimed> &claims_now();
+/** Claims for as long as it lives. */
+class ClaimsScope {
+ public:
+  explicit ClaimsScope(const std::vector<Claimed> &claims);
+  ~ClaimsScope();
+  ClaimsScope(const ClaimsScope &) = delete;
+  ClaimsScope &operator=(const ClaimsScope &) = delete;
+
+ private:
+  std::vector<Claimed> before_;
+};
 
 enum class Access : uint8_t { read, write, atomic };
 

@@ -9,9 +9,7 @@
 #include <mutex>
 
 #include "emulation/machine.hpp"
-
-struct EmulatedStream {};
-struct EmulatedEvent {};
+#include "emulation/stream.hpp"
 
 namespace {
 
@@ -100,6 +98,20 @@ const char *cudaGetErrorString(cudaError_t code) {
       return sluice::emulation::last_fault().c_str();
     case cudaErrorNotSupported:
       return "operation not supported";
+    case cudaErrorInvalidResourceHandle:
+      return "invalid resource handle";
+    case cudaErrorIllegalState:
+      return "the operation cannot be performed in the present state";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation failed due to a previous error during capture";
+    case cudaErrorStreamCaptureUnjoined:
+      return "capturing stream has unjoined work";
+    case cudaErrorStreamCaptureIsolation:
+      return "dependency created on uncaptured work in another stream";
+    case cudaErrorCapturedEvent:
+      return "operation not permitted on an event last recorded in a capturing stream";
   }
   return "unknown error";
 }
@@ -122,6 +134,20 @@ const char *cudaGetErrorName(cudaError_t code) {
       return "cudaErrorLaunchFailure";
     case cudaErrorNotSupported:
       return "cudaErrorNotSupported";
+    case cudaErrorInvalidResourceHandle:
+      return "cudaErrorInvalidResourceHandle";
+    case cudaErrorIllegalState:
+      return "cudaErrorIllegalState";
+    case cudaErrorStreamCaptureUnsupported:
+      return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated:
+      return "cudaErrorStreamCaptureInvalidated";
+    case cudaErrorStreamCaptureUnjoined:
+      return "cudaErrorStreamCaptureUnjoined";
+    case cudaErrorStreamCaptureIsolation:
+      return "cudaErrorStreamCaptureIsolation";
+    case cudaErrorCapturedEvent:
+      return "cudaErrorCapturedEvent";
   }
   return "cudaErrorUnknown";
 }
@@ -173,34 +199,6 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes) {
   return cudaSuccess;
 }
 
-// --- Streams and events -------------------------------------------------------------------------
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned) {
-  *out = new EmulatedStream;
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  delete stream;
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned) {
-  *out = new EmulatedEvent;
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  delete event;
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-
 // --- Memory -------------------------------------------------------------------------------------
 
 cudaError_t cudaMalloc(void **out, size_t bytes) {
@@ -240,15 +238,39 @@ cudaError_t cudaFreeHost(void *address) {
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
-                            cudaStream_t) {
-  std::memcpy(to, from, bytes);
-  return cudaSuccess;
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+  return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
 }
 
-cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t) {
-  std::memset(to, value, bytes);
-  return cudaSuccess;
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                              size_t width, size_t lines, cudaMemcpyKind, cudaStream_t stream) {
+  if (width > to_pitch || width > from_pitch) return noted(cudaErrorInvalidValue);
+  char *const out = static_cast<char *>(to);
+  const char *const in = static_cast<const char *>(from);
+  const auto span = [&](const char *first, size_t pitch) {
+    const uint64_t begin = reinterpret_cast<uint64_t>(first);
+    return sluice::emulation::Bytes{begin, lines ? begin + (lines - 1) * pitch + width : begin};
+  };
+  const auto copy = [=] {
+    for (size_t i = 0; i < lines; ++i) std::memcpy(out + i * to_pitch, in + i * from_pitch, width);
+    return cudaSuccess;
+  };
+  const auto poison = [=] {
+    for (size_t i = 0; i < lines; ++i) std::memset(out + i * to_pitch, 0xff, width);
+  };
+  return noted(
+      sluice::emulation::give(stream, {sluice::emulation::Work::Kind::copy, copy,
+                                       span(out, to_pitch), span(in, from_pitch), poison}));
+}
+
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
+  const auto fill = [=] {
+    std::memset(to, value, bytes);
+    return cudaSuccess;
+  };
+  return noted(
+      sluice::emulation::give(stream, {sluice::emulation::Work::Kind::fill, fill, {}, {}, {}}));
 }
 
 // --- The driver's mapped memory -----------------------------------------------------------------

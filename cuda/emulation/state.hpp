@@ -48,6 +48,9 @@ struct Block {
  * their OS thread. */
 extern thread_local Block *running;
 
+/** A fault's sentence: kernel, block, thread and source line before what is wrong. */
+std::string described(uint32_t thread, Site site, const char *what);
+
 // Memory's part of a block's life.
 void memory_block_begin(uint32_t dynamic_bytes);
 void memory_block_end();

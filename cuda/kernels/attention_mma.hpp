@@ -183,7 +183,6 @@ attention_mma(const AttentionProblem p) {
     }
     block_sync(); // this stage may be filled again
   }
-  ptx::copy_wait<0>();
 
   float inverse[2];
 #pragma unroll

@@ -67,6 +67,10 @@ struct InputCursor {
   using T = typename Tile::T;
   static constexpr int kRowStep = Tile::kThreads * kChunk / kBlockDepth;
 
+  /** An input row far outside: every tap reads zeros. */
+  static constexpr int32_t kNowhere = -(1 << 30);
+
+  int32_t first_row; ///< of the tile
   ConvPixel pixels[Tile::kInputChunks];
   int64_t offsets[Tile::kInputChunks]; ///< of channel 0 in the source; -1: zeros
   int32_t row, chunk;                  ///< in the stage
@@ -74,15 +78,15 @@ struct InputCursor {
   bool second = false; ///< whether the chunk is in the second source
   Words4 raw[Tile::kInputChunks];
 
-  SLUICE_DEVICE void start(const ConvProblem &p, int32_t first_row) {
+  SLUICE_DEVICE void start(const ConvProblem &p, int32_t tile_row) {
+    first_row = tile_row;
     row = int32_t(threadIdx.x) / (kBlockDepth / kChunk);
     chunk = int32_t(threadIdx.x) % (kBlockDepth / kChunk);
 #pragma unroll
     for (int i = 0; i < Tile::kInputChunks; ++i) {
       const int32_t index = first_row + row + i * kRowStep;
       pixels[i] = conv_pixel(p, index < p.pixels ? index : 0);
-      // Far outside the input: every tap reads zeros.
-      if (index >= p.pixels) pixels[i].in_row = -(1 << 30);
+      if (index >= p.pixels) pixels[i].in_row = kNowhere;
     }
     k = chunk * kChunk;
     tap = k / p.in_channels;
@@ -109,6 +113,7 @@ struct InputCursor {
 
   /** Begins to bring the chunks of this block of the depth to `stage`. */
   SLUICE_DEVICE void fetch(const ConvProblem &p, Shared<T> stage) {
+    if constexpr (Tile::kFill == Fill::elementwise) return;
     const int32_t at = channel - (second ? p.first_channels : 0);
 #pragma unroll
     for (int i = 0; i < Tile::kInputChunks; ++i) {
@@ -122,27 +127,30 @@ struct InputCursor {
         if (k < p.depth && offsets[i] >= 0)
           raw[i] = Global<const T>{static_cast<const T *>(p.source[second].data)}
                        .template load_as<Words4>(offsets[i] + at);
-      } else {
-        uint32_t words[4];
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          words[j] = ptx::pack2<T>(conv_input(p, pixels[i], k + 2 * j),
-                                   conv_input(p, pixels[i], k + 2 * j + 1));
-        }
-        raw[i] = {words[0], words[1], words[2], words[3]};
       }
     }
   }
 
   /** The rest of fetch, once other work has covered the wait. */
   SLUICE_DEVICE void deliver(const ConvProblem &p, Shared<T> stage) {
-    if constexpr (Tile::kFill != Fill::direct) {
+    if constexpr (Tile::kFill == Fill::prologue) {
 #pragma unroll
       for (int i = 0; i < Tile::kInputChunks; ++i) {
-        if constexpr (Tile::kFill == Fill::prologue) {
-          if (k < p.depth && offsets[i] >= 0) raw[i] = prologue(p, raw[i], pixels[i].frame);
-        }
+        if (k < p.depth && offsets[i] >= 0) raw[i] = prologue(p, raw[i], pixels[i].frame);
         stage.template store_as<Words4>(input_place(row + i * kRowStep, chunk), raw[i]);
+      }
+    }
+    if constexpr (Tile::kFill == Fill::elementwise) {
+      // Rare, and long when unrolled: two elements at a time, their pixel worked out anew.
+#pragma unroll 1
+      for (int32_t i = 0; i < Tile::kInputChunks * kChunk / 2; ++i) {
+        const int32_t r = row + i / (kChunk / 2) * kRowStep, j = i % (kChunk / 2) * 2;
+        const int32_t index = first_row + r;
+        ConvPixel pixel = conv_pixel(p, index < p.pixels ? index : 0);
+        if (index >= p.pixels) pixel.in_row = kNowhere;
+        stage.template store_as<uint32_t>(
+            input_place(r, chunk) + j,
+            ptx::pack2<T>(conv_input(p, pixel, k + j), conv_input(p, pixel, k + j + 1)));
       }
     }
   }
@@ -264,8 +272,7 @@ conv_mma(const ConvProblem p, int32_t tiles_down, int32_t tiles_across, bool con
     }
     if (next < blocks) deliver(next);
   }
-  ptx::copy_wait<0>();
-  block_sync();
+  block_sync(); // every group with copies was waited for; the ring is free
 
   // Sixteen rows at a time through this warp's part of shared memory, where a lane finds eight
   // columns of a pixel together.
@@ -283,6 +290,7 @@ conv_mma(const ConvProblem p, int32_t tiles_down, int32_t tiles_across, bool con
     warp_sync();
     // With pairs two lanes a row, each eight columns and their gates; else four lanes a row.
     const int32_t across = p.pairs() ? 2 : 4, down = 32 / across;
+#pragma unroll 1
     for (int32_t from = 0; from < 16; from += down) {
       const int32_t row = from + lane / across, column = lane % across * 8;
       const int32_t index = first_row + warp_row + 16 * i + row;

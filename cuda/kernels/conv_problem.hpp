@@ -19,8 +19,8 @@ struct ConvProblem {
   int32_t in_channels;
   int32_t depth;  ///< taps * in_channels
   int32_t panels; ///< of 16 columns of weights
-  Operand source[2], out, weight, vector, residual;
-  Global<const float> bias, affine;
+  Operand source[2], out, weight, bias, vector, residual;
+  Global<const float> affine;
   int32_t affine_stride;
   Act prologue_act, act;
 
@@ -44,7 +44,7 @@ inline ConvProblem conv_problem(const ConvCommand &c, const Launch &launch) {
   p.weight = operand(c.weight, launch);
   p.vector = operand(c.vector, launch);
   p.residual = operand(c.residual, launch);
-  p.bias = {address<const float>(c.bias, launch)};
+  p.bias = {address<>(c.bias, launch)};
   p.affine = {address<const float>(c.affine, launch)};
   p.affine_stride = c.affine.stride_f;
   p.prologue_act = c.prologue_act, p.act = c.act;
@@ -135,6 +135,20 @@ SLUICE_DEVICE void activate8(float (&x)[8], Act act) {
   }
 }
 
+/** x += the elements from `at` on: all eight as vectors, or `count` one by one. */
+SLUICE_DEVICE void add8(const Operand &from, int64_t at, bool whole, int32_t count, float (&x)[8]) {
+  float y[8] = {};
+  if (whole) {
+    load<8>(from, at, y);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      if (i < count) y[i] = from.load(at + i);
+  }
+#pragma unroll
+  for (int i = 0; i < 8; ++i) x[i] += y[i];
+}
+
 /**
  * Stores eight columns of a pixel from their sums: column counts in the weights; with pairs `gate`
  * holds the sums sixteen columns on, and the output's column is that of the pair.
@@ -158,50 +172,20 @@ SLUICE_DEVICE void conv_finish(const ConvProblem &p, int32_t index, int32_t colu
   const int64_t out = p.out.at(pixel.frame, pixel.row, pixel.col) + out_column;
   const int64_t vector = int64_t(pixel.frame) * p.vector.stride_f + out_column;
   const int64_t residual = p.residual.at(pixel.frame, pixel.row, pixel.col) + out_column;
-  if (wide && count == 8) {
-    float y[8];
-    if (!p.pairs()) {
-      if (p.bias.present()) {
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const Floats4 b = p.bias.load_as<Floats4>(out_column + 4 * half);
-          x[4 * half] += b.x, x[4 * half + 1] += b.y;
-          x[4 * half + 2] += b.z, x[4 * half + 3] += b.w;
-        }
-      }
-      if (p.vector.present()) {
-        load<8>(p.vector, vector, y);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) x[i] += y[i];
-      }
-      if (p.residual.present()) {
-        load<8>(p.residual, residual, y);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) x[i] += y[i];
-      }
-      activate8(x, p.act);
-    }
+  const bool whole = wide && count == 8;
+  if (!p.pairs()) {
+    if (p.bias.present()) add8(p.bias, out_column, whole, count, x);
+    if (p.vector.present()) add8(p.vector, vector, whole, count, x);
+    if (p.residual.present()) add8(p.residual, residual, whole, count, x);
+    activate8(x, p.act);
+  }
+  if (whole) {
     store<8>(p.out, out, x);
     return;
   }
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    if (i >= count) break;
-    float y[1] = {x[i]}, z[1];
-    if (!p.pairs()) {
-      if (p.bias.present()) y[0] += p.bias.load(out_column + i);
-      if (p.vector.present()) {
-        load<1>(p.vector, vector + i, z);
-        y[0] += z[0];
-      }
-      if (p.residual.present()) {
-        load<1>(p.residual, residual + i, z);
-        y[0] += z[0];
-      }
-      y[0] = activate(y[0], p.act);
-    }
-    store<1>(p.out, out + i, y);
-  }
+  for (int i = 0; i < 8; ++i)
+    if (i < count) p.out.store(out + i, x[i]);
 }
 
 /** Eight neighbours in shared memory. */
@@ -215,8 +199,7 @@ SLUICE_DEVICE void read_staged(Shared<float> from, int32_t at, float (&x)[8]) {
 
 /** Whether conv_finish may read and write eight columns at once. */
 inline bool conv_is_wide(const ConvProblem &p) {
-  const auto aligned = [](Global<const float> g) { return uintptr_t(g.data) % 16 == 0; };
-  return is_wide(p.out, 8) && is_wide(p.vector, 8) && is_wide(p.residual, 8) && aligned(p.bias);
+  return is_wide(p.out, 8) && is_wide(p.bias, 8) && is_wide(p.vector, 8) && is_wide(p.residual, 8);
 }
 
 } // namespace sluice::cuda

@@ -20,6 +20,7 @@ constexpr uint32_t kMostPartialShared = 48 * 1024;
 struct PartialArguments {
   int32_t rows, cols, channels, block;
   int32_t tile_blocks; ///< blocks of statistics of a thread block
+  int32_t tiles;       ///< thread blocks of a row
   int32_t lanes;       ///< threads along the channels; the others share out the pixels
   Operand source;
   Global<float> out;
@@ -33,23 +34,25 @@ struct PartialArguments {
  */
 SLUICE_KERNEL(kPartialThreads, 2)
 partials_kernel(PartialArguments p) {
-  const int32_t frame = int32_t(blockIdx.y) / p.rows, row = int32_t(blockIdx.y) % p.rows;
-  const int32_t first_block = int32_t(blockIdx.x) * p.tile_blocks;
+  // All in x: the other sides of a grid hold 65,535 blocks alone.
+  const int32_t index = int32_t(blockIdx.x), line = index / p.tiles;
+  const int32_t frame = line / p.rows, row = line - frame * p.rows;
+  const int32_t first_block = (index - line * p.tiles) * p.tile_blocks;
   const int32_t first = first_block * p.block;
   const int32_t left = p.channels - first, most = p.tile_blocks * p.block;
   const int32_t width = left < most ? left : most;
   const int32_t sharers = int32_t(kPartialThreads) / p.lanes;
   const int32_t thread = int32_t(threadIdx.x), lane = thread % p.lanes, sharer = thread / p.lanes;
-  const int64_t line = p.source.at(frame, row, 0) + first;
+  const int64_t from = p.source.at(frame, row, 0) + first;
   // [sharers][most] of (mean, M2).
   const Shared<float> found = dynamic_shared<float>(0, 2 * sharers * most);
 
   for (int32_t c = lane; c < width; c += p.lanes) {
-    const float shift = p.source.load(line + c / p.block * p.block);
+    const float shift = p.source.load(from + c / p.block * p.block);
     float sum = 0.0f, squares = 0.0f;
     int32_t count = 0;
     for (int32_t col = sharer; col < p.cols; col += sharers, ++count) {
-      const float d = p.source.load(line + c + int64_t(col) * p.source.stride_w) - shift;
+      const float d = p.source.load(from + c + int64_t(col) * p.source.stride_w) - shift;
       sum += d;
       squares = fmaf(d, d, squares);
     }
@@ -82,7 +85,7 @@ partials_kernel(PartialArguments p) {
     if (in_warp == 0) {
       const int64_t at =
           int64_t(frame) * p.out_f + int64_t(row) * p.out_h + 2 * int64_t(first_block + b);
-      p.out.store(at, p.source.load(line + b * p.block) + mean);
+      p.out.store(at, p.source.load(from + b * p.block) + mean);
       p.out.store(at + 1, squares);
     }
   }
@@ -121,7 +124,8 @@ SLUICE_DEVICE double block_sum(double x, Shared<double> sums) {
 SLUICE_KERNEL(kFoldThreads, 4)
 fold_kernel(FoldArguments p) {
   SLUICE_SHARED(double, sums, kFoldThreads);
-  const int32_t group = int32_t(blockIdx.x), frame = int32_t(blockIdx.y);
+  const int32_t frame = int32_t(blockIdx.x) / p.groups;
+  const int32_t group = int32_t(blockIdx.x) - frame * p.groups;
   const int32_t width = p.channels / p.groups, low = group * width, high = low + width;
   const int32_t thread = int32_t(threadIdx.x), lines = p.merged * p.rows;
 
@@ -249,7 +253,7 @@ layer_norm_kernel(LayerNormArguments p) {
   }
 }
 
-constexpr uint32_t kMostY = 65535; // of a grid
+constexpr uint64_t kMostBlocks = 0x7fffffff; // of a grid
 
 } // namespace
 
@@ -259,6 +263,7 @@ cudaError_t run_norm_partials(const NormPartialsCommand &c, const Launch &launch
                      c.channels,
                      c.block,
                      c.block < kPartialChannels ? kPartialChannels / c.block : 1,
+                     1,
                      kWarp,
                      operand(c.source, launch_on),
                      {address<float>(c.out, launch_on)},
@@ -269,12 +274,11 @@ cudaError_t run_norm_partials(const NormPartialsCommand &c, const Launch &launch
   while (p.lanes < p.tile_blocks * c.block && p.lanes < kPartialChannels) p.lanes *= 2;
   const uint32_t shared = uint32_t(kPartialThreads) / uint32_t(p.lanes) * 2 *
                           uint32_t(p.tile_blocks * c.block) * sizeof(float);
-  const uint64_t lines = uint64_t(c.frames) * uint64_t(c.rows);
-  if (shared > kMostPartialShared || lines > kMostY) return kNotSupported;
-  return launch(
-      "norm_partials", partials_kernel,
-      {{uint32_t(ceil_div(blocks, p.tile_blocks)), uint32_t(lines)}, kPartialThreads, shared},
-      launch_on.stream, p);
+  p.tiles = ceil_div(blocks, p.tile_blocks);
+  const uint64_t count = uint64_t(c.frames) * uint64_t(c.rows) * uint64_t(p.tiles);
+  if (shared > kMostPartialShared || count > kMostBlocks) return kNotSupported;
+  return launch("norm_partials", partials_kernel, {uint32_t(count), kPartialThreads, shared},
+                launch_on.stream, p);
 }
 
 cudaError_t run_norm_fold(const NormFoldCommand &c, const Launch &launch_on) {
@@ -293,9 +297,9 @@ cudaError_t run_norm_fold(const NormFoldCommand &c, const Launch &launch_on) {
   p.beta = {address<const float>(c.beta, launch_on)};
   p.out = {address<float>(c.out, launch_on)};
   p.out_f = c.out.stride_f;
-  if (uint32_t(c.frames_out) > kMostY) return kNotSupported;
-  return launch("norm_fold", fold_kernel,
-                {{uint32_t(c.groups), uint32_t(c.frames_out)}, kFoldThreads}, launch_on.stream, p);
+  const uint64_t count = uint64_t(c.groups) * uint64_t(c.frames_out);
+  if (count > kMostBlocks) return kNotSupported;
+  return launch("norm_fold", fold_kernel, {uint32_t(count), kFoldThreads}, launch_on.stream, p);
 }
 
 cudaError_t run_affine(const AffineCommand &c, const Launch &launch_on) {

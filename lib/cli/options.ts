@@ -4,6 +4,7 @@ import { findLatents } from '../io/latents.js'
 import type { PlanOptions } from '../pipelines/animatediff.js'
 import { type AnyPipeline, loadPipeline } from '../pipelines/load.js'
 import type { ImagePlanOptions } from '../pipelines/stable-video-diffusion.js'
+import type { StreamingChoice } from '../planner/streaming.js'
 import { schedulerNames, spacingNames } from '../schedulers/index.js'
 import { parseBytes } from '../units.js'
 
@@ -36,6 +37,8 @@ export interface PipelineArguments {
   fps?: number
   slices?: number
   recompute?: number
+  streaming?: string
+  spill?: boolean
   /** See lib/rehash/options.ts. */
   rehash?: string
   /** FILE[#key] */
@@ -114,6 +117,11 @@ export function addPipelineOptions(command: Command): Command {
       number('recompute', 0),
     )
     .option(
+      '--streaming <choice>',
+      'weights come when an op needs them: auto, where the budget needs it (default), never, always',
+    )
+    .option('--no-spill', "keep features out of the host's memory, beside a GPU")
+    .option(
       '--slices <count>',
       'slice every group so often, whatever the budget',
       integer('slices', 1),
@@ -169,8 +177,20 @@ export function planOptions(
 ): PlanOptions & ImagePlanOptions {
   const { frames, width, height, steps, guidance, minGuidance, maxGuidance } = args
   const { decodeChunk, scheduler, spacing, karras, slices, recompute, plan, rehash } = args
+  const streaming = args.streaming as StreamingChoice | undefined
   const dtype = dtypeOf('--dtype', args.dtype)
-  const sizes = { frames, width, height, steps, dtype, slices, recompute, plan }
+  const sizes = {
+    frames,
+    width,
+    height,
+    steps,
+    dtype,
+    slices,
+    recompute,
+    streaming,
+    plan,
+    ...(args.spill === false && { spill: false }),
+  }
   const options = {
     ...sizes,
     guidance,

@@ -1,4 +1,5 @@
 import { OptionError } from '../errors.js'
+import type { StreamingChoice } from '../planner/streaming.js'
 import { formatRehash, parseRehash, type RehashWish } from '../rehash/options.js'
 import type { SchedulerOverride } from '../schedulers/index.js'
 import type { PipelinePlan } from './pipeline-plan.js'
@@ -38,6 +39,13 @@ export interface ShapeOptions {
    * of the VAE 0.03.
    */
   recompute?: number
+  /**
+   * Whether weights may come when an op needs them, at each step anew, instead of standing in memory: `auto` where the budget can hold
+   * them in no other way, `never`, `always`. From mapped files on the CPU, from pinned memory to a GPU. Default: `auto`.
+   */
+  streaming?: StreamingChoice
+  /** Whether features may wait in pinned memory of the host, where nothing else fits; beside a GPU alone. Default: true. */
+  spill?: boolean
   /** Most bytes at any time, instead of the pipeline's: `'2 GiB'` or a number. */
   budget?: number | string
   /** A plan, or the file of one that was saved: runs exactly so. Sizes, steps and threads come from it. */
@@ -102,6 +110,8 @@ export const runNames = [
   'poison',
   'slices',
   'recompute',
+  'streaming',
+  'spill',
   'budget',
   'plan',
 ] as const

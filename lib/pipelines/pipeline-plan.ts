@@ -11,12 +11,14 @@ import type { RehashSummary } from './rehash-summary.js'
 export interface StageSummary {
   stage: string
   peakBytes: number
+  /** Weights that stand in memory, and those that come with their ops, at each run anew. */
   weightBytes: number
+  streamedBytes: number
   arenaBytes: number
   stateBytes: number
   /** Least arena that any offsets could reach with these slices. */
   lowerBoundBytes: number
-  /** Bytes of JavaScript copies kept beside: text states, latents, a frame. */
+  /** Bytes kept beside: JavaScript's copies (text states, latents, a frame), and what a GPU streams from and spills to. */
   hostBytes: number
   groups: number
   /** Groups that run in slices, and the most slices of one. */
@@ -74,10 +76,11 @@ export class PipelinePlan {
         stage: stage.name,
         peakBytes: stage.peakBytes,
         weightBytes: stage.weights.bytes,
+        streamedBytes: stage.weights.streamedBytes,
         arenaBytes: stage.arenaBytes,
         stateBytes: stage.stateBytes,
         lowerBoundBytes: stage.stateBytes + largest.lowerBound,
-        hostBytes: this.hostBytes[stage.name] ?? 0,
+        hostBytes: (this.hostBytes[stage.name] ?? 0) + stage.hostBytes,
         groups: counts.length,
         slicedGroups: counts.filter(count => count > 1).length,
         mostSlices: Math.max(...counts),
@@ -117,12 +120,16 @@ export class PipelinePlan {
     const { rehash } = this
     const head = ['stage', 'peak', 'weights', 'arena', 'host', 'slices', 'commands', 'peak in']
     if (rehash) head.splice(4, 0, 'cache')
-    const rows = this.summary().map(s => {
+    const summary = this.summary()
+    const streams = summary.some(({ streamedBytes }) => streamedBytes > 0)
+    if (streams) head.splice(3, 0, 'streamed')
+    const rows = summary.map(s => {
       const cached = rehash && s.stage === 'denoise' ? formatBytes(rehash.cacheBytes) : '-'
       return [
         s.stage,
         formatBytes(s.peakBytes),
         formatBytes(s.weightBytes),
+        ...(streams ? [formatBytes(s.streamedBytes)] : []),
         formatBytes(s.arenaBytes),
         ...(rehash ? [cached] : []),
         formatBytes(s.hostBytes),

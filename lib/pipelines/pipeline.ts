@@ -246,7 +246,9 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
 
   /** The planners of all stages: kept, since another budget is planned sooner than the first. */
   private plannersOf(options: O, weights?: DType): Planned<S> {
-    const key = JSON.stringify([this.shapeOf(options), weights, options.slices, options.recompute])
+    const { slices, recompute, streaming, spill } = options
+    const wish = [slices, recompute, streaming, spill]
+    const key = JSON.stringify([this.shapeOf(options), weights, ...wish])
     if (this.planned?.key !== key) {
       const inputs = this.inputsOf(options, weights)
       this.planned = { key, inputs, planners: new StagePlanners(inputs.stageOptions) }
@@ -309,6 +311,8 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
       weightDtype,
       slices: options.slices,
       ...(options.recompute !== undefined && { recompute: options.recompute }),
+      streaming: options.streaming,
+      spill: options.spill,
       activations: shape.dtype ?? defaultActivations(target),
       cost: costModel(target),
     }

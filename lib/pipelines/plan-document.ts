@@ -64,6 +64,8 @@ export function planned(
     ...shape,
     slices: undefined,
     recompute: undefined,
+    streaming: undefined,
+    spill: undefined,
   })) {
     const got = (given as Record<string, unknown>)[name]
     if (got !== undefined && got !== expected)

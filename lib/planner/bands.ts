@@ -1,7 +1,7 @@
 import type { Node } from '../program/graph.js'
 import { opSpec } from '../program/op.js'
 import { type Region, regionShape, wholeRegion } from '../program/region.js'
-import { dtypeBytes, elementCount, type Tensor } from '../program/tensor.js'
+import { dtypeBytes, elementCount, type Tensor, tensorBytes } from '../program/tensor.js'
 import {
   type AxisRange,
   bandRange,
@@ -54,6 +54,7 @@ export function bandedBuffers(
   const slicing = slicings[group.id]!
   const axis = group.axis!
   const found = new Map<string, Omit<Buffer, 'id'>>()
+  const streamed = new Map<number, Pick<Buffer, 'tensors' | 'name' | 'bytes'>>()
   const alive = (key: string, at: number, make: () => Omit<Buffer, 'id' | 'start' | 'end'>) => {
     const known = found.get(key)
     found.set(key, known ? { ...known, end: at + 1 } : { ...make(), start: at, end: at + 1 })
@@ -109,6 +110,8 @@ export function bandedBuffers(
       .forEach((region, input) => use(node.inputs[input]!.tensor, region, input))
     use(node.output, wanted)
     const scratch = scratchOf(node, wanted, storage)
+    for (const { tensor } of storage.streaming?.of(node) ?? [])
+      streamed.set(tensor.id, { tensors: [tensor], name: tensor.name, bytes: tensorBytes(tensor) })
     if (scratch > 0) {
       const name = `scratch of ${node.name}`
       alive(`scratch ${at}`, at, () => ({
@@ -122,7 +125,9 @@ export function bandedBuffers(
     }
     at++
   }
-  return [...found.values()]
+  // Weights serve every band.
+  const all = { kind: 'whole', start: time, end: at } as const
+  return [...found.values(), ...[...streamed.values()].map(part => ({ ...part, ...all }))]
 }
 
 function scratchOf(node: Node, wanted: Region, storage: Storage): number {

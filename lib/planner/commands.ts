@@ -4,7 +4,7 @@
  */
 
 /** Must equal kCommandVersion in src/core/commands.h. */
-export const commandVersion = 2
+export const commandVersion = 3
 
 export const dtypeCode = { f32: 0, f16: 1, bf16: 2, i32: 3 } as const
 /** Bytes of an element of a dtype code. */
@@ -35,12 +35,17 @@ const opcode = {
   timestep: 12,
   quantise: 13,
   dequantise: 14,
+  copy: 15,
+  join: 16,
+  fetch: 17,
 } as const
 
 export const slotArena = 0
 export const slotWeights = 1
+/** Memory of the host beside the device's; copies alone reach it. */
+export const slotHost = 2
 /** Slots from here are bound anew for each run. */
-export const slotBound = 2
+export const slotBound = 3
 
 /** Output channels of one panel of packed weights. */
 export const panelWidth = 16
@@ -351,6 +356,34 @@ export class CommandWriter {
     this.begin(opcode[kind], node, slice)
     this.ints(f.extents)
     this.view(f.source)
+    this.view(f.out)
+    this.end()
+  }
+
+  /** @param f.ticket 0: in order; else done at the latest by the join with this ticket or a later one */
+  copy(
+    node: number,
+    slice: number,
+    f: { ticket: number; extents: Extents; source: View; out: View },
+  ): void {
+    this.begin(opcode.copy, node, slice)
+    this.int(f.ticket)
+    this.ints(f.extents)
+    this.view(f.source)
+    this.view(f.out)
+    this.end()
+  }
+
+  join(node: number, slice: number, ticket: number): void {
+    this.begin(opcode.join, node, slice)
+    this.int(ticket)
+    this.end()
+  }
+
+  /** @param f.weight its place in the list of the run; @param f.halves 16-bit words that it is packed to */
+  fetch(node: number, slice: number, f: { weight: number; halves: number; out: View }): void {
+    this.begin(opcode.fetch, node, slice)
+    this.ints([f.weight, f.halves])
     this.view(f.out)
     this.end()
   }

@@ -3,6 +3,7 @@ import { opSpec, type Target } from '../program/op.js'
 import { type Region, wholeRegion } from '../program/region.js'
 import type { DType, Tensor } from '../program/tensor.js'
 import { bandRange, type Group, restrict, type Slicing } from './group.js'
+import type { Streaming } from './streaming.js'
 
 /** What a device reaches, for a roofline: floating-point operations and bytes per second, and the cost of one command. */
 export interface Machine {
@@ -50,11 +51,15 @@ export function roofline(target: Target): CostModel {
 
 export function rooflineSeconds(machine: Machine, node: Node, wanted: Region): number {
   const { flops, bytes } = opSpec(node.op).cost(node, node.output, wanted)
+  if (node.op === 'move') return machine.secondsPerCommand + bytes / hostBytesPerSecond
   return (
     machine.secondsPerCommand +
     Math.max(flops / machine.flopsPerSecond, bytes / machine.bytesPerSecond)
   )
 }
+
+/** Between host and device over PCIe 4 x16, pinned memory. */
+export const hostBytesPerSecond = 2.0e10
 
 /** How many parts of which size an axis falls into: at most two sizes. */
 type Parts = readonly (readonly [size: number, count: number])[]
@@ -70,6 +75,7 @@ export class CommandCosts {
   constructor(
     readonly model: CostModel,
     private readonly weightDtype: (key: string) => DType,
+    private readonly streaming?: Streaming,
   ) {}
 
   /** Seconds of one command. */
@@ -79,7 +85,13 @@ export class CommandCosts {
 
   /** Seconds of a node that runs whole. */
   node(node: Node): number {
-    return this.sliced(node, undefined, 1, undefined, 1)
+    const seconds = this.sliced(node, undefined, 1, undefined, 1)
+    return seconds + this.waiting(node, seconds)
+  }
+
+  /** Seconds that an op waits for streamed weights, once for all its slices. */
+  private waiting(node: Node, seconds: number): number {
+    return this.streaming?.seconds(node, seconds) ?? 0
   }
 
   /** Seconds of all commands of a group. */
@@ -89,14 +101,16 @@ export class CommandCosts {
     let seconds = 0
     group.nodes.forEach((node, index) => {
       const at = group.inner.findIndex(({ first, last }) => first <= index && index <= last)
+      let own = 0
       for (const [size, count] of outer) {
         for (const [innerSize, innerCount] of inner[at] ?? whole) {
-          seconds +=
+          own +=
             count *
             innerCount *
             this.sliced(node, group.axis, size, group.inner[at]?.axis, innerSize)
         }
       }
+      seconds += own + this.waiting(node, own)
     })
     return seconds
   }
@@ -113,7 +127,7 @@ export class CommandCosts {
           wholeRegion(node.output.shape),
         )
         work.flops += flops
-        work.bytes += bytes
+        work.bytes += bytes + (this.streaming?.bytes(node) ?? 0)
       }
     }
     return work

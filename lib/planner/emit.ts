@@ -80,8 +80,8 @@ const emitters: Record<string, (writer: CommandWriter, slice: SlicedOp) => void>
 
   attention(writer, s) {
     const q = operand(s.node, 'q')!
-    const heads = s.node.attrs.heads as number
-    const headDim = channelsOf(q) / heads
+    const headDim = channelsOf(q) / (s.node.attrs.heads as number)
+    const heads = s.extents[3] / headDim
     const keyShape = asFour(regionShape(s.read('k')), 1)
     const shared = operand(s.node, 'k')!.shape.length < q.shape.length
     const key = (role: string): View => {
@@ -124,6 +124,11 @@ const emitters: Record<string, (writer: CommandWriter, slice: SlicedOp) => void>
       t: s.view('t'),
       out: s.out(),
     })
+  },
+
+  move(writer, s) {
+    const place = { ticket: 0, source: s.view('source'), out: s.out() }
+    writer.copy(s.node.id, s.index, { extents: s.extents, ...place })
   },
 
   unary(writer, s) {

@@ -124,7 +124,8 @@ export class GroupMemory {
     const whole = this.peaks(unsliced(this.group))
     const around = this.peaks({ chunk: 1, inner: unsliced(this.group).inner })
     if (this.group.inner.length === 0) return around.bytes < whole.bytes ? around : whole
-    const inside = this.peaks({ chunk: 1, inner: this.group.inner.map(() => 1) })
+    const finest = this.group.inner.map(({ granule }) => granule)
+    const inside = this.peaks({ chunk: 1, inner: finest })
     const best = inside.inner.map((bytes, i) => Math.min(bytes, around.inner[i]!))
     const bytes = Math.max(inside.outside, ...best)
     return bytes < whole.bytes ? { bytes, step: inside.step } : whole
@@ -151,7 +152,7 @@ export class ScratchTable {
       this.known.set(node.output, sizes)
     }
     const key =
-      ((group.axis ?? -1) + 1 + 4 * outerSize) * 2 ** 26 + ((inner?.axis ?? -1) + 1 + 4 * innerSize)
+      ((group.axis ?? -1) + 1 + 5 * outerSize) * 2 ** 26 + ((inner?.axis ?? -1) + 1 + 5 * innerSize)
     const found = sizes.get(key)
     if (found !== undefined) return found
     const ranges: AxisRange[] = []

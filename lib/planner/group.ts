@@ -2,6 +2,7 @@ import type { Node, Program } from '../program/graph.js'
 import { opSpec } from '../program/op.js'
 import { type Region, wholeRegion, withAxis } from '../program/region.js'
 import type { Tensor } from '../program/tensor.js'
+import { panelWidth } from './commands.js'
 
 /** A run of a group's ops that is sliced once more, along another axis, inside each slice of the group. */
 export interface InnerGroup {
@@ -10,6 +11,8 @@ export interface InnerGroup {
   readonly last: number
   readonly axis: number
   readonly extent: number
+  /** Slices are multiples of this: 1 for rows; for heads, whole heads that are whole panels of packed weights. */
+  readonly granule: number
 }
 
 /** Consecutive ops that run slice by slice. `axis` is the tensor axis that is sliced; absent: the group runs whole. */
@@ -34,30 +37,30 @@ export interface Slicing {
 export const sliceAxes = [0, 1] as const
 
 /**
- * Whether every slice of a node's output along `axis` reads an input at the same slice only. Such an input may be a sub-feature of
- * the group; any other must be whole.
+ * Whether every slice of a node's output along `axis`, in multiples of a granule, reads an input at the same slice only. Such an input
+ * may be a sub-feature of the group; any other must be whole.
  */
-export function readsAligned(node: Node, input: number, axis: number): boolean {
+export function readsAligned(node: Node, input: number, axis: number, granule = 1): boolean {
   const known = alignments.get(node.output) ?? new Map<number, boolean>()
   alignments.set(node.output, known)
-  const key = input * 4 + axis
-  if (!known.has(key)) known.set(key, probeAlignment(node, input, axis))
+  const key = (granule * 64 + input) * 4 + axis
+  if (!known.has(key)) known.set(key, probeAlignment(node, input, axis, granule))
   return known.get(key)!
 }
 
 /** By output: a node copied with other operands of the same shapes reads as it did. */
 const alignments = new WeakMap<Tensor, Map<number, boolean>>()
 
-function probeAlignment(node: Node, input: number, axis: number): boolean {
+function probeAlignment(node: Node, input: number, axis: number, granule: number): boolean {
   const tensor = node.inputs[input]!.tensor
   const extent = node.output.shape[axis]
   if (extent === undefined || tensor.shape.length <= axis || tensor.shape[axis] !== extent)
     return false
-  const probes = new Set([0, Math.floor(extent / 2), extent - 1])
+  const probes = new Set([0, Math.floor(extent / granule / 2) * granule, extent - granule])
   for (const start of probes) {
-    const wanted = withAxis(wholeRegion(node.output.shape), axis, [start, start + 1])
+    const wanted = withAxis(wholeRegion(node.output.shape), axis, [start, start + granule])
     const read = opSpec(node.op).regions(node, node.output, wanted)[input]![axis]!
-    if (read[0] !== start || read[1] !== start + 1) return false
+    if (read[0] !== start || read[1] !== start + granule) return false
   }
   return true
 }
@@ -138,10 +141,58 @@ export function formGroups(program: Program, allowed: readonly number[] = sliceA
   return closed.map((nodes, id) => makeGroup(id, nodes, axes[id]))
 }
 
-/** A group of nodes along an axis, or that runs once, with its inner groups along rows. */
-export function makeGroup(id: number, nodes: readonly Node[], axis: number | undefined): Group {
+/**
+ * A group of nodes along an axis, or that runs once, with its inner groups along rows.
+ * @param heads inner groups along heads where there is attention, and along rows elsewhere
+ */
+export function makeGroup(
+  id: number,
+  nodes: readonly Node[],
+  axis: number | undefined,
+  heads: readonly InnerGroup[] = [],
+): Group {
   const extent = axis === undefined ? 1 : nodes[0]!.output.shape[axis]!
-  return { id, nodes, axis, extent, inner: axis === 1 ? [] : innerGroups(nodes, 1) }
+  if (axis === 1) return { id, nodes, axis, extent, inner: [] }
+  const inner: InnerGroup[] = []
+  let begin = 0
+  const rowsUpTo = (end: number) => {
+    for (const rows of innerGroups(nodes.slice(begin, end), 1))
+      inner.push({ ...rows, first: rows.first + begin, last: rows.last + begin })
+  }
+  for (const run of heads) {
+    rowsUpTo(run.first)
+    inner.push(run)
+    begin = run.last + 1
+  }
+  rowsUpTo(nodes.length)
+  return { id, nodes, axis, extent, inner }
+}
+
+/**
+ * Runs of projections and the attention that reads them, which can go head by head: of queries, keys and values only those of some heads
+ * are there at a time. Weights are packed in panels, so that a slice is whole panels too.
+ */
+export function headRuns(nodes: readonly Node[]): InnerGroup[] {
+  const found: InnerGroup[] = []
+  nodes.forEach((node, last) => {
+    const { shape } = node.output
+    if (node.op !== 'attention' || node.attrs.over === 'time' || shape.length !== 4) return
+    const read = new Set<Tensor>(node.inputs.map(({ tensor }) => tensor))
+    let first = last
+    while (first > 0 && nodes[first - 1]!.op === 'linear' && read.has(nodes[first - 1]!.output))
+      first--
+    const extent = shape[3]!
+    const granule = leastMultiple(panelWidth, extent / (node.attrs.heads as number))
+    if (first < last && extent % granule === 0 && extent > granule)
+      found.push({ first, last, axis: 3, extent, granule })
+  })
+  return found
+}
+
+function leastMultiple(a: number, b: number): number {
+  let multiple = b
+  while (multiple % a !== 0) multiple += b
+  return multiple
 }
 
 /** Runs of ops inside a group that can be sliced along `axis` too: feed-forwards and projections along the rows of a frame. */
@@ -151,7 +202,7 @@ function innerGroups(nodes: readonly Node[], axis: number): InnerGroup[] {
   let written = new Set<Tensor>()
   let extent = 0
   const close = (end: number) => {
-    if (end - first > 1) found.push({ first, last: end - 1, axis, extent })
+    if (end - first > 1) found.push({ first, last: end - 1, axis, extent, granule: 1 })
   }
   nodes.forEach((node, i) => {
     const rows = node.output.shape[axis]!

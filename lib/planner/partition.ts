@@ -2,9 +2,10 @@ import type { Node, Program } from '../program/graph.js'
 import type { Target } from '../program/op.js'
 import { type Tensor, tensorBytes } from '../program/tensor.js'
 import type { CommandCosts } from './cost.js'
-import { type Group, makeGroup, OpenGroup, type Slicing, unsliced } from './group.js'
+import { type Group, headRuns, makeGroup, OpenGroup, type Slicing, unsliced } from './group.js'
 import { GroupMemory, ScratchTable } from './group-memory.js'
 import { aligned, boundOf, type Overlays, type Surroundings, storageOf } from './storage.js'
+import type { Streaming } from './streaming.js'
 
 /** Nodes [first, end) of the order that can be one group. */
 interface Segment {
@@ -74,6 +75,7 @@ export class Partitioner {
     private readonly shared: SharedMemories = new Map(),
     private readonly changed: ReadonlySet<Tensor> = new Set(),
     private readonly overlays: Overlays = new Map(),
+    private readonly streaming?: Streaming,
   ) {
     this.order = program.nodes
     this.bound = boundOf(program)
@@ -294,14 +296,18 @@ export class Partitioner {
       ({ inputs, output }) =>
         this.changed.has(output) || inputs.some(({ tensor }) => this.changed.has(tensor)),
     )
-    const key = `${nodes[0]!.output.id} ${nodes.at(-1)!.output.id} ${nodes.length}`
+    const key = `${nodes[0]!.output.id} ${nodes.at(-1)!.output.id} ${nodes.length} ${this.streamedNext(end)?.output.id}`
     const known = changed ? undefined : this.shared.get(key)
     if (known) return known
     const around = this.surroundings(first, end, nodes)
-    const memories = [undefined, ...axes].map(axis => {
-      const group = makeGroup(0, nodes, axis)
-      return new GroupMemory(storageOf([group], this.target, around), group, this.scratch)
-    })
+    const heads = headRuns(nodes)
+    const memories = [undefined, ...axes].flatMap(axis =>
+      [makeGroup(0, nodes, axis)]
+        .concat(heads.length > 0 && axis !== 1 ? makeGroup(0, nodes, axis, heads) : [])
+        .map(
+          group => new GroupMemory(storageOf([group], this.target, around), group, this.scratch),
+        ),
+    )
     if (!changed) this.shared.set(key, memories)
     return memories
   }
@@ -319,7 +325,18 @@ export class Partitioner {
       before: [...before],
       readAfter: tensor => this.lastRead(tensor) >= end,
       overlays: this.overlays,
+      streaming: this.streaming,
+      next: this.streamedNext(end),
     }
+  }
+
+  /** The op at a position, where its weights come before it. */
+  private streamedNext(end: number): Node | undefined {
+    const next = this.order[end]
+    const { streaming } = this
+    return next && streaming && streaming.lead > 0 && streaming.of(next).length > 0
+      ? next
+      : undefined
   }
 
   private lastRead(tensor: Tensor): number {
@@ -347,9 +364,9 @@ function innerWithin(
   limit: number,
 ): Slicing | undefined {
   let found = slicing
-  for (const [i, { extent }] of memory.group.inner.entries()) {
+  for (const [i, { extent, granule }] of memory.group.inner.entries()) {
     if (peaks[i]! <= limit) continue
-    const chunks = chunksOf(extent)
+    const chunks = chunksOf(extent / granule).map(chunk => chunk * granule)
     const within = (chunk: number) => {
       found = { ...found, inner: found.inner.map((old, j) => (i === j ? chunk : old)) }
       return memory.peaks(found).inner[i]! <= limit

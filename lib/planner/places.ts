@@ -3,9 +3,11 @@ import type { Target } from '../program/op.js'
 import { asFour } from '../program/ops/shared.js'
 import { type Region, regionShape, wholeRegion } from '../program/region.js'
 import { dtypeBytes, type Tensor } from '../program/tensor.js'
-import { dtypeCode, slotArena, slotBound, type View } from './commands.js'
+import { dtypeCode, slotArena, slotBound, slotHost, type View } from './commands.js'
 import { type Group, restrict, type SlicedNode, type Slicing } from './group.js'
+import { layoutHost } from './spill.js'
 import type { Buffer } from './storage.js'
+import { hostBase, type StreamedOperand, Streaming } from './streaming.js'
 import type { WeightLayout } from './weights.js'
 
 /** What lowering needs of a planned program. */
@@ -36,14 +38,20 @@ interface Piece {
 /** Where tensors live. */
 export class Places {
   private readonly bound = new Map<Tensor, number>()
+  private readonly hosted = new Map<Tensor, number>()
   private readonly pieces = new Map<Tensor, Piece[]>()
   private readonly owned = new Map<string, number>()
+
+  readonly streaming: Streaming
 
   constructor(
     readonly plan: Lowerable,
     readonly layout: WeightLayout,
     base: number,
   ) {
+    this.streaming = new Streaming(layout, plan.target.backend)
+    const hosted = layoutHost(plan.program, hostBase(layout, plan.target))
+    for (const [tensor, offset] of hosted.offsets) this.hosted.set(tensor, offset)
     boundTensors(plan.program).forEach(({ tensor }, i) => this.bound.set(tensor, slotBound + i))
     plan.buffers.forEach((buffer, i) => {
       const offset = base + plan.offsets[i]!
@@ -55,6 +63,9 @@ export class Places {
 
   /** The view of `region` of a tensor, which lies in one piece. */
   view(tensor: Tensor, region: Region, sliced: SlicedNode): View {
+    const hosted = this.hosted.get(tensor)
+    if (hosted !== undefined)
+      return viewOf(tensor, region, wholeRegion(tensor.shape), slotHost, hosted)
     const slot = this.bound.get(tensor)
     if (slot !== undefined) return viewOf(tensor, region, wholeRegion(tensor.shape), slot, 0)
     const { offset, buffer } = this.piecesOf(tensor, region, sliced)[0]!
@@ -70,6 +81,12 @@ export class Places {
       const { axis, range } = buffer.band
       return range[0] < region[axis]![1] && region[axis]![0] < range[1]
     })
+  }
+
+  /** Where a streamed weight lies while its op runs, and from which time on. */
+  streamed({ tensor }: StreamedOperand): { offset: number; start: number } {
+    const { offset, buffer } = this.pieces.get(tensor)![0]!
+    return { offset, start: buffer.start }
   }
 
   /** Offset of the scratch of a node (without `input`), or of the slab of one of its operands. */

@@ -2,6 +2,7 @@ import type { Node } from '../program/graph.js'
 import { opSpec } from '../program/op.js'
 import { type Region, regionVolume } from '../program/region.js'
 import { dtypeBytes, sameShape, type Tensor } from '../program/tensor.js'
+import { panelWidth } from './commands.js'
 import {
   type AxisRange,
   firstSlice,
@@ -13,14 +14,15 @@ import {
 } from './group.js'
 import type { ProgramPlan } from './plan.js'
 import { alignment, type Buffer } from './storage.js'
+import type { Streaming } from './streaming.js'
 
 /**
  * Checks a plan that came from a file, apart from how the planner makes one: groups that can be sliced so, memory for everything that is
  * read and written for as long as it is needed, and no two buffers at one place at one time.
  * @returns what is wrong first; undefined for a sound plan
  */
-export function faultOf(plan: ProgramPlan): string | undefined {
-  return groupFault(plan) ?? placeFault(plan) ?? new Lifetimes(plan).fault()
+export function faultOf(plan: ProgramPlan, streaming: Streaming): string | undefined {
+  return groupFault(plan) ?? placeFault(plan) ?? new Lifetimes(plan, streaming).fault()
 }
 
 const isCount = (value: unknown, most: number): boolean =>
@@ -45,8 +47,8 @@ function groupFault({ program, groups, slicings }: ProgramPlan): string | undefi
         if (!ready.has(tensor)) return `${node.name} after what it reads, ${tensor.name}`
         if (looped && inside.has(tensor) && !readsAligned(node, input, group.axis!))
           return `${node.name} to read only its own slice of ${tensor.name}`
-        const axis = group.inner[inner]?.axis
-        if (axis !== undefined && innerTensors.has(tensor) && !readsAligned(node, input, axis))
+        const run = group.inner[inner]
+        if (run && innerTensors.has(tensor) && !readsAligned(node, input, run.axis, run.granule))
           return `${node.name} to read only its own inner slice of ${tensor.name}`
       }
       ready.add(node.output)
@@ -75,12 +77,15 @@ function slicingFault(group: Group, slicing: Slicing): string | undefined {
   if (!Array.isArray(slicing.inner) || slicing.inner.length !== inner.length)
     return 'slices for each inner group'
   let end = 0
-  for (const [i, { first, last, axis: own, extent: length }] of inner.entries()) {
+  for (const [i, { first, last, axis: own, extent: length, granule }] of inner.entries()) {
     const inOrder = Number.isInteger(first) && first >= end && last >= first && last < nodes.length
     if (!inOrder || !Number.isInteger(last)) return 'inner groups one after another'
     if (own === axis || !nodes.slice(first, last + 1).every(node => along(node, own, length)))
       return 'the extent of its inner ops'
-    if (!isCount(slicing.inner[i], length)) return `inner slices of 1 to ${length}`
+    const whole = own === 3 ? isCount(granule, length) && granule % panelWidth === 0 : granule === 1
+    if (!whole || length % granule !== 0) return 'whole panels of weights in an inner slice'
+    if (!isCount(slicing.inner[i], length) || slicing.inner[i]! % granule !== 0)
+      return `inner slices of ${granule} to ${length}`
     end = last + 1
   }
   return undefined
@@ -122,12 +127,16 @@ class Lifetimes {
   private readonly lastRead = new Map<Tensor, number>()
   private readonly groupOf = new Map<Tensor, Set<number>>()
 
-  constructor(private readonly plan: ProgramPlan) {
+  constructor(
+    private readonly plan: ProgramPlan,
+    private readonly streaming: Streaming,
+  ) {
     const { program, buffers, groups } = plan
     this.bound = new Set<Tensor>([
       ...Object.values(program.inputs),
       ...Object.values(program.outputs),
       ...program.weights,
+      ...program.nodes.flatMap(({ output }) => (output.host ? [output] : [])),
     ])
     for (const buffer of buffers) {
       for (const tensor of buffer.tensors) push(this.pieces, tensor, buffer)
@@ -154,11 +163,40 @@ class Lifetimes {
     let time = 0
     for (const group of groups) {
       const slicing = slicings[group.id]!
-      const fault = slicing.bands
-        ? this.bandedFault(group, slicing, time)
-        : this.slicedFault(group, slicing, time)
+      const fault =
+        this.streamedFault(group, slicing, time) ??
+        (slicing.bands
+          ? this.bandedFault(group, slicing, time)
+          : this.slicedFault(group, slicing, time))
       if (fault) return fault
       time += group.nodes.length * (slicing.bands ?? 1)
+    }
+    return undefined
+  }
+
+  /** A streamed weight has memory of its own from before its op's first slice until after its last. */
+  private streamedFault(group: Group, slicing: Slicing, time: number): string | undefined {
+    const length = group.nodes.length * (slicing.bands ?? 1)
+    for (const [index, node] of group.nodes.entries()) {
+      let [from, to] = [time + index, time + index + 1]
+      if (this.loops(group)) [from, to] = [time, time + length]
+      const at = group.inner.findIndex(({ first, last }) => first <= index && index <= last)
+      const inner = group.inner[at]
+      if (inner && slicing.inner[at]! < inner.extent) {
+        from = Math.min(from, time + inner.first)
+        to = Math.max(to, time + inner.last + 1)
+      }
+      for (const { tensor, weight } of this.streaming.of(node)) {
+        const [held, ...others] = this.pieces.get(tensor) ?? []
+        const sound =
+          held?.kind === 'whole' &&
+          others.length === 0 &&
+          held.tensors.length === 1 &&
+          held.bytes >= weight.bytes &&
+          held.start <= from &&
+          held.end >= to
+        if (!sound) return `${node.name} with ${weight.bytes} bytes for ${weight.tensor.name}`
+      }
     }
     return undefined
   }
@@ -184,7 +222,7 @@ class Lifetimes {
             ({ first, last }) =>
               within(group, node, first, last) && within(group, writer, first, last),
           )
-          if (loop && !readsAligned(node, input, loop.axis))
+          if (loop && !readsAligned(node, input, loop.axis, loop.granule))
             return `${node.name} to read only its own inner slice of ${before.name}`
           if (node.output === after && !opSpec(node.op).inPlace?.includes(role))
             return `${node.name} not to overwrite its ${role}`

@@ -6,6 +6,7 @@ import { type DType, sameShape, type Tensor, tensorBytes } from '../program/tens
 import { commandVersion } from './commands.js'
 import type { Group } from './group.js'
 import {
+  hostBytesOf,
   type PlanOptions,
   type ProgramPlan,
   prepareStage,
@@ -15,17 +16,18 @@ import {
 import { faultOf, stateFault } from './plan-check.js'
 import { programHash, valueHashes } from './program-hash.js'
 import { aligned, type Buffer } from './storage.js'
-import type { WeightLayout } from './weights.js'
+import { Streaming } from './streaming.js'
+import { type PackedWeight, weightKey } from './weights.js'
 
 /** Raised when a field below changes its meaning; files of other versions are refused. */
-export const planFileVersion = 1
+export const planFileVersion = 2
 
 type TensorRecord = readonly [
   id: number,
   name: string,
   shape: readonly number[],
   dtype: DType,
-  kind: Tensor['kind'],
+  kind: Tensor['kind'] | 'host',
 ]
 type NodeRecord = readonly [
   op: string,
@@ -54,6 +56,14 @@ export interface ProgramRecord
   })[]
 }
 
+type WeightRecord = readonly [
+  key: string,
+  form: number,
+  dtype: DType,
+  offset: number,
+  bytes: number,
+]
+
 /** A stage's plan as data. */
 export interface StageRecord {
   readonly name: string
@@ -65,13 +75,10 @@ export interface StageRecord {
   readonly cost: string
   readonly target: Target
   readonly activations: DType
-  readonly weights: readonly (readonly [
-    key: string,
-    form: number,
-    dtype: DType,
-    offset: number,
-    bytes: number,
-  ])[]
+  readonly weights: readonly WeightRecord[]
+  /** Those that are streamed; buffers name the tensor that one is streamed into by its negative number. */
+  readonly streamed: readonly WeightRecord[]
+  readonly hostBytes: number
   readonly programs: readonly ProgramRecord[]
 }
 
@@ -87,12 +94,14 @@ export function encodeStage(plan: StagePlan): StageRecord {
     cost: plan.cost,
     target: plan.target,
     activations: plan.activations,
-    weights: weightRecords(plan.weights),
+    weights: weightRecords(plan.weights.weights),
+    streamed: weightRecords(plan.weights.streamed),
+    hostBytes: plan.hostBytes,
     programs: Object.values(plan.programs).map(encodeProgram),
   }
 }
 
-function weightRecords({ weights }: WeightLayout): StageRecord['weights'] {
+function weightRecords(weights: readonly PackedWeight[]): WeightRecord[] {
   return weights.map(({ tensor, form, dtype, offset, bytes }) => [
     tensor.name,
     form,
@@ -113,12 +122,12 @@ function encodeProgram({ program, traced, target: _, ...plan }: ProgramPlan): Pr
     ...plan,
     traced: programHash(traced),
     prepared: programHash(program),
-    tensors: [...tensors.values()].map(({ id, name, shape, dtype, kind }) => [
+    tensors: [...tensors.values()].map(({ id, name, shape, dtype, kind, host }) => [
       id,
       name,
       shape,
       dtype,
-      kind,
+      host ? 'host' : kind,
     ]),
     nodes: program.nodes.map(({ op, name, inputs, attrs, output }) => [
       op,
@@ -192,29 +201,37 @@ function decode(
     const same = traced === programHash(spec.programs[name]!)
     expect(same, `a plan of this model and size for ${name}`, 'one of another')
   }
-  const { prepared, weights, activations } = prepareStage(spec, {
-    ...options,
-    activations: record.activations,
-  })
-  checkState(record, spec, expect)
-  expect(
-    JSON.stringify(record.weights) === JSON.stringify(weightRecords(weights)),
-    'the weights of this checkpoint, in its dtypes',
-    'others',
+  const streams = new Set(
+    record.streamed.map(([key, form]) => weightKey(form as PackedWeight['form'], key)),
   )
+  const { prepared, weights, activations } = prepareStage(
+    spec,
+    { ...options, activations: record.activations },
+    streams,
+  )
+  checkState(record, spec, expect)
+  for (const list of ['weights', 'streamed'] as const)
+    expect(
+      JSON.stringify(record[list]) === JSON.stringify(weightRecords(weights[list])),
+      'the weights of this checkpoint, in its dtypes',
+      'others',
+    )
+  const streaming = new Streaming(weights, target.backend)
   const base = aligned(record.stateBytes)
   let arenaBytes = record.stateBytes
   const programs: Record<string, ProgramPlan> = {}
   for (const [i, { name, program }] of prepared.entries()) {
     const traced = spec.programs[name]!
-    const plan = decodeProgram(record.programs[i]!, traced, program, target, expect)
+    const plan = decodeProgram(record.programs[i]!, traced, program, streaming, target, expect)
     const runs = spec.runs?.[name] ?? 1
     expect(plan.runs === runs, `${name} to run ${runs} times`, `${plan.runs}`)
-    const fault = faultOf(plan)
+    const fault = faultOf(plan, streaming)
     expect(!fault, `${name}: ${fault}`)
     programs[name] = plan
     if (plan.bytes > 0) arenaBytes = Math.max(arenaBytes, base + plan.bytes)
   }
+  const hostBytes = hostBytesOf(weights, target, Object.values(programs))
+  expect(record.hostBytes === hostBytes, `${hostBytes} bytes on the host`, `${record.hostBytes}`)
   const peakBytes = arenaBytes + weights.bytes
   expect(
     record.arenaBytes === arenaBytes && record.peakBytes === peakBytes,
@@ -229,6 +246,7 @@ function decode(
     weights,
     arenaBytes,
     peakBytes,
+    hostBytes,
     target,
     cost: record.cost,
     activations,
@@ -251,6 +269,7 @@ function decodeProgram(
   record: ProgramRecord,
   traced: Program,
   prepared: Program,
+  streaming: Streaming,
   target: Target,
   expect: Expect,
 ): ProgramPlan {
@@ -259,9 +278,11 @@ function decodeProgram(
   const weights = new Map(prepared.weights.map(tensor => [tensor.name, tensor]))
   for (const [id, name, shape, dtype, kind] of tensorRecords) {
     const fresh = kind === 'weight' ? weights.get(name) : prepared.inputs[name]
-    expect(kind === 'value' || fresh, `a known ${kind}`, name)
+    const made = kind === 'value' || kind === 'host'
+    expect(made || fresh, `a known ${kind}`, name)
     expect(!tensors.has(id), 'tensors with numbers of their own', `${id} twice`)
-    tensors.set(id, kind === 'value' ? { id, name, shape, dtype, kind } : fresh!)
+    const host = kind === 'host' && { host: true }
+    tensors.set(id, made ? { id, name, shape, dtype, kind: 'value', ...host } : fresh!)
   }
   const tensor = (id: number): Tensor => {
     const found = tensors.get(id)
@@ -278,15 +299,20 @@ function decodeProgram(
       output: tensor(output),
     }),
   )
+  for (const streamed of nodes.flatMap(node => streaming.of(node)))
+    tensors.set(streamed.tensor.id, streamed.tensor)
   // Every value must be one that the traced program computes; then so are the outputs.
   const known = valueHashes(prepared)
   const values = new Set(known.values())
   const own = valueHashes({ ...prepared, nodes })
   const written = new Set<Tensor>()
-  for (const { name, output } of nodes) {
+  for (const { name, op, inputs, output } of nodes) {
     expect(output.kind === 'value' && !written.has(output), `${name} to write a tensor of its own`)
     expect(values.has(own.get(output)!), `${name} to compute what the model does`)
     written.add(output)
+    const moves = op === 'move' && target.backend !== 'cpu'
+    const hosted = [output, ...inputs.map(input => input.tensor)].some(({ host }) => host)
+    expect(moves || !hosted, `${name} to work in the device's memory`)
   }
   expect(hash === programHash(prepared, known), 'a plan made by this version', 'another')
   const outputs = Object.fromEntries(

@@ -11,7 +11,15 @@ import { fuse } from './fuse.js'
 import { formGroups, type Group, type Slicing, sliceCounts } from './group.js'
 import { narrowActivations } from './narrow.js'
 import { type Arrangement, ProgramSearch } from './search.js'
+import { layoutHost } from './spill.js'
 import { aligned, assignStorage, type Buffer, nodesByTime, type Storage } from './storage.js'
+import {
+  hostBase,
+  Streaming,
+  type StreamingChoice,
+  streamingChoices,
+  streamingOrder,
+} from './streaming.js'
 import { layoutWeights, type WeightLayout } from './weights.js'
 
 /** A tensor that a stage keeps from its first run to its last: inputs, outputs, latents, caches. */
@@ -46,6 +54,13 @@ export interface PlanOptions {
   readonly cost?: CostModel
   /** Instead of the stage's own share of operations that may be spent on making tensors again. */
   readonly recompute?: number
+  /**
+   * Whether weights may come when they are needed, each step anew, instead of standing in memory: `auto` where the budget holds them in no
+   * other way, `never`, `always`. Default: `auto`.
+   */
+  readonly streaming?: StreamingChoice
+  /** Whether features may wait in the host's memory, where nothing else fits; beside a GPU alone. Default: true. */
+  readonly spill?: boolean
 }
 
 /** A program grouped, sliced, ordered and placed. */
@@ -78,8 +93,10 @@ export interface StagePlan {
   readonly weights: WeightLayout
   /** State and the largest program's memory. */
   readonly arenaBytes: number
-  /** Predicted peak: arena and weights. */
+  /** Predicted peak: arena and resident weights. */
   readonly peakBytes: number
+  /** Pinned memory of the host beside the budget, for what is streamed to a GPU. */
+  readonly hostBytes: number
   readonly target: Target
   /** The cost model that the times come from. */
   readonly cost: string
@@ -99,16 +116,19 @@ export function planStage(spec: StageSpec, options: PlanOptions): StagePlan {
 export class StagePlanner {
   private readonly state: StagePlan['state']
   private readonly stateBytes: number
-  private readonly weights: WeightLayout
-  private readonly programs: readonly ProgramPlanner[]
+  private readonly prepared: readonly PreparedProgram[]
+  /** What is planned apart, by how many weights are streamed and whether features are spilled. */
+  private readonly residencies = new Map<string, Residency>()
+  private order?: ReturnType<typeof streamingOrder>
 
-  /** @throws OptionError for slices or a share that are none; ProgramError when a program breaks a rule. */
+  /** @throws OptionError for slices, a share or a way to stream that are none; ProgramError when a program breaks a rule. */
   constructor(
     private readonly spec: StageSpec,
     private readonly options: Omit<PlanOptions, 'budget'>,
   ) {
     checkShare(options.recompute)
     checkSlices(options.slices)
+    checkStreaming(options.streaming)
     const state: Record<string, StateSpec & { offset: number; bytes: number }> = {}
     let stateBytes = 0
     for (const [name, { shape, dtype }] of Object.entries(spec.state)) {
@@ -119,35 +139,107 @@ export class StagePlanner {
     }
     this.state = state
     this.stateBytes = stateBytes
-    const { prepared, weights } = prepareStage(spec, options)
-    this.weights = weights
-    this.programs = prepared.map(
-      ({ name, program }) =>
-        new ProgramPlanner(name, spec.programs[name]!, program, spec.runs?.[name] ?? 1, {
-          recompute: spec.recompute,
-          ...options,
-        }),
-    )
+    this.prepared = preparePrograms(spec, options.activations ?? 'f32')
   }
 
   /**
-   * @param budget most bytes of arena and weights together; absent: no limit
+   * The fastest plan found: all weights resident where that fits, else as few of them streamed as must be.
+   * @param budget most bytes of arena and resident weights together; absent: no limit
    * @throws BudgetError when the stage cannot fit.
    */
   plan(budget?: number): StagePlan {
-    const { spec, options, state, stateBytes, weights } = this
+    const { streaming = 'auto', spill = true, target } = this.options
+    const ways: Way[] = streamedShares[streaming].map(share => ({ share, spill: false }))
+    const { share: most } = ways[ways.length - 1]!
+    if (spill && target.backend !== 'cpu') ways.push({ share: most, spill: true })
+    for (const way of ways.slice(0, -1)) {
+      const found = this.within(way, budget ?? Number.POSITIVE_INFINITY)
+      if (found) return found
+    }
+    const residency = this.residencyAt(ways[ways.length - 1]!)
+    const allowed = (budget ?? Number.POSITIVE_INFINITY) - this.fixedBytes(residency)
+    const plan = this.assemble(residency, programs => programs.plan(allowed))!
+    if (budget !== undefined && plan.peakBytes > budget) throw refuse(plan, budget)
+    return plan
+  }
+
+  /** A plan that keeps to a budget in one way, or none. */
+  private within(way: Way, budget: number): StagePlan | undefined {
+    const residency = this.residencyAt(way)
+    const allowed = budget - this.fixedBytes(residency)
+    if (allowed < 0 || (way.share > 0 && allowed < this.floor())) return undefined
+    const plan = this.assemble(residency, programs => programs.find(allowed))
+    return plan && plan.peakBytes <= budget ? plan : undefined
+  }
+
+  /** What the programs need without any weights, at the least. */
+  private floor(): number {
+    return Math.max(...this.residencyAt(resident).programs.map(program => program.floor()))
+  }
+
+  private fixedBytes({ weights }: Residency): number {
+    return aligned(this.stateBytes) + weights.bytes
+  }
+
+  private residencyAt({ share, spill }: Way): Residency {
+    const streams = share === 0 ? new Set<string>() : this.streamedKeys(share)
+    const key = `${streams.size} ${spill}`
+    const known = this.residencies.get(key)
+    if (known) return known
+    const { spec, options, prepared } = this
+    const nodes = prepared.flatMap(({ program }) => program.nodes)
+    const weights = layoutWeights(nodes, options.weightDtype, streams)
+    const programs = prepared.map(
+      ({ name, program }) =>
+        new ProgramPlanner(
+          name,
+          spec.programs[name]!,
+          program,
+          spec.runs?.[name] ?? 1,
+          { recompute: spec.recompute, ...options, spill },
+          new Streaming(weights, options.target.backend),
+        ),
+    )
+    const residency = { weights, programs }
+    this.residencies.set(key, residency)
+    return residency
+  }
+
+  /** The weights that stream best, until they are a share of all. */
+  private streamedKeys(share: number): Set<string> {
+    const { weights } = this.residencyAt(resident)
+    this.order ??= streamingOrder(
+      weights,
+      this.prepared.map(({ name, program }) => ({
+        nodes: program.nodes,
+        runs: this.spec.runs?.[name] ?? 1,
+      })),
+    )
+    const total = this.order.reduce((sum, { bytes }) => sum + bytes, 0)
+    const keys = new Set<string>()
+    let bytes = 0
+    for (const { key, bytes: own } of this.order) {
+      if (bytes >= share * total) break
+      keys.add(key)
+      bytes += own
+    }
+    return keys
+  }
+
+  private assemble(
+    { weights, programs: planners }: Residency,
+    planned: (planner: ProgramPlanner) => ProgramPlan | undefined,
+  ): StagePlan | undefined {
+    const { spec, options, state, stateBytes } = this
     const base = aligned(stateBytes)
-    const allowed = (budget ?? Number.POSITIVE_INFINITY) - base - weights.bytes
     const programs: Record<string, ProgramPlan> = {}
     let arenaBytes = stateBytes
-    for (const planner of this.programs) {
-      const plan = planner.plan(allowed)
+    for (const planner of planners) {
+      const plan = planned(planner)
+      if (!plan) return undefined
       programs[planner.name] = plan
       if (plan.bytes > 0) arenaBytes = Math.max(arenaBytes, base + plan.bytes)
     }
-    const peakBytes = arenaBytes + weights.bytes
-    if (budget !== undefined && peakBytes > budget)
-      throw refuse(spec, budget, peakBytes, stateBytes, weights, programs)
     return {
       name: spec.name,
       state,
@@ -155,7 +247,8 @@ export class StagePlanner {
       programs,
       weights,
       arenaBytes,
-      peakBytes,
+      peakBytes: arenaBytes + weights.bytes,
+      hostBytes: hostBytesOf(weights, options.target, Object.values(programs)),
       target: options.target,
       cost: (options.cost ?? roofline(options.target)).name,
       activations: options.activations ?? 'f32',
@@ -163,22 +256,66 @@ export class StagePlanner {
   }
 }
 
-/** What does not depend on the budget: the programs after their passes, and where the weights stand. */
+/** A share of the weights to stream, and whether features may be spilled. */
+interface Way {
+  readonly share: number
+  readonly spill: boolean
+}
+
+const resident: Way = { share: 0, spill: false }
+
+/** Weights laid out for one choice of what is streamed, and the planners of that choice. */
+interface Residency {
+  readonly weights: WeightLayout
+  readonly programs: readonly ProgramPlanner[]
+}
+
+/** Shares of the weights that are streamed, tried in this order. */
+const streamedShares: Readonly<Record<StreamingChoice, readonly number[]>> = {
+  auto: [0, 0.25, 0.5, 0.75, 1],
+  never: [0],
+  always: [1],
+}
+
+/** Pinned memory of the host that a stage takes beside its budget: streamed weights, and what the hungriest program spills. */
+export function hostBytesOf(
+  weights: WeightLayout,
+  target: Target,
+  programs: readonly ProgramPlan[],
+): number {
+  const base = hostBase(weights, target)
+  return Math.max(base, ...programs.map(({ program }) => layoutHost(program, base).end))
+}
+
+interface PreparedProgram {
+  readonly name: string
+  readonly program: Program
+}
+
+function preparePrograms(spec: StageSpec, activations: DType): PreparedProgram[] {
+  return Object.entries(spec.programs).map(([name, program]) => ({
+    name,
+    program: narrowActivations(prepare(program), activations),
+  }))
+}
+
+/**
+ * What does not depend on the budget: the programs after their passes, and where the weights stand.
+ * @param streams keys of weights that are streamed
+ */
 export function prepareStage(
   spec: StageSpec,
   options: Pick<PlanOptions, 'activations' | 'weightDtype'>,
+  streams?: ReadonlySet<string>,
 ): {
-  prepared: { name: string; program: Program }[]
+  prepared: PreparedProgram[]
   weights: WeightLayout
   activations: DType
 } {
   const activations = options.activations ?? 'f32'
-  const prepared = Object.entries(spec.programs).map(([name, program]) => ({
-    name,
-    program: narrowActivations(prepare(program), activations),
-  }))
+  const prepared = preparePrograms(spec, activations)
   const nodes = prepared.flatMap(({ program }) => program.nodes)
-  return { prepared, weights: layoutWeights(nodes, options.weightDtype), activations }
+  return { prepared, weights: layoutWeights(nodes, options.weightDtype, streams), activations }
 }
 
 /** The passes that do not depend on the budget. */
@@ -201,21 +338,41 @@ class ProgramPlanner {
     private readonly program: Program,
     private readonly runs: number,
     private readonly options: Omit<PlanOptions, 'budget'>,
+    private readonly streaming: Streaming,
   ) {
-    const { cost, target, weightDtype, recompute = recomputeShare } = options
-    this.costs = new CommandCosts(cost ?? roofline(target), weightDtype)
-    this.search = new ProgramSearch(program, target, this.costs, recompute)
+    const { cost, target, weightDtype, recompute = recomputeShare, spill = false } = options
+    this.costs = new CommandCosts(cost ?? roofline(target), weightDtype, streaming)
+    const limits = { recompute, spill }
+    this.search = new ProgramSearch(program, target, this.costs, limits, streaming)
   }
 
+  /** The fastest plan within so many bytes; that of the least bytes where there is none. */
   plan(allowed: number): ProgramPlan {
+    return this.simple(allowed) ?? this.describe(this.search.within(allowed))
+  }
+
+  /** The fastest plan within so many bytes, or none. */
+  find(allowed: number): ProgramPlan | undefined {
+    const simple = this.simple(allowed)
+    if (simple) return simple
+    const found = this.search.find(allowed)
+    return found && this.describe(found)
+  }
+
+  floor(): number {
+    return this.options.slices === undefined ? this.search.floor() : 0
+  }
+
+  /** What needs no search: chosen slices, or all whole where that fits. */
+  private simple(allowed: number): ProgramPlan | undefined {
     const { slices, target } = this.options
     if (slices !== undefined) {
-      const { program } = this
-      const storage = assignStorage(program, formGroups(program), target)
+      const { program, streaming } = this
+      const storage = assignStorage(program, formGroups(program), target, undefined, streaming)
       return this.describe({ program, storage, fit: fitSlices(storage, slices) })
     }
     this.whole ??= this.describe(this.search.whole())
-    return this.whole.bytes <= allowed ? this.whole : this.describe(this.search.within(allowed))
+    return this.whole.bytes <= allowed ? this.whole : undefined
   }
 
   private describe({ program, storage, fit }: Arrangement): ProgramPlan {
@@ -235,6 +392,13 @@ function checkSlices(slices: number | undefined): void {
 function checkShare(recompute: number | undefined): void {
   if (recompute === undefined || (recompute >= 0 && recompute <= 1)) return
   throw new OptionError(`recompute: expected a share from 0 to 1, got ${recompute}`)
+}
+
+function checkStreaming(streaming: StreamingChoice | undefined): void {
+  if (streaming === undefined || streamingChoices.includes(streaming)) return
+  throw new OptionError(
+    `streaming: expected one of ${streamingChoices.join(', ')}, got ${streaming}`,
+  )
 }
 
 function describe(
@@ -275,20 +439,16 @@ function describe(
   }
 }
 
-function refuse(
-  spec: StageSpec,
-  allowed: number,
-  needed: number,
-  stateBytes: number,
-  weights: WeightLayout,
-  programs: Record<string, ProgramPlan>,
-): BudgetError {
+function refuse(plan: StagePlan, allowed: number): BudgetError {
+  const { name, weights, stateBytes, programs, peakBytes: needed } = plan
   const worst = Object.values(programs).reduce((a, b) => (b.bytes > a.bytes ? b : a))
   const { op, tensor } = worst.peak
-  const parts = `weights ${formatBytes(weights.bytes)}, state ${formatBytes(stateBytes)}, arena ${formatBytes(worst.bytes)}`
+  const streamed =
+    weights.streamed.length > 0 ? ` (${formatBytes(weights.streamedBytes)} streamed)` : ''
+  const parts = `weights ${formatBytes(weights.bytes)}${streamed}, state ${formatBytes(stateBytes)}, arena ${formatBytes(worst.bytes)}`
   return new BudgetError(
-    `budget: expected at least ${needed} bytes (${formatBytes(needed)}) for stage ${spec.name}, got ${allowed} (${formatBytes(allowed)}); ` +
+    `budget: expected at least ${needed} bytes (${formatBytes(needed)}) for stage ${name}, got ${allowed} (${formatBytes(allowed)}); ` +
       `${parts}; peak in ${op}, largest tensor ${tensor}; allow ${formatBytes(needed)}, or ask for fewer frames or a smaller picture`,
-    { needed, allowed, stage: spec.name, op, tensor },
+    { needed, allowed, stage: name, op, tensor },
   )
 }

@@ -13,8 +13,10 @@ export function valueHashes(program: Program): Map<Tensor, string> {
   for (const weight of program.weights)
     hashes.set(weight, digest(['weight', weight.name, weight.shape]))
   for (const { op, attrs, inputs, output } of program.nodes) {
-    const read = inputs.map(({ role, tensor }) => [role, hashes.get(tensor) ?? 'unknown'])
-    hashes.set(output, digest([op, sorted(attrs), read, output.shape, output.dtype]))
+    const read = inputs.map(({ role, tensor }) => [role, hashes.get(tensor) ?? 'unknown'] as const)
+    // A tensor that was moved is the tensor.
+    if (op === 'move') hashes.set(output, read[0]![1]!)
+    else hashes.set(output, digest([op, sorted(attrs), read, output.shape, output.dtype]))
   }
   return hashes
 }

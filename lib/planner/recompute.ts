@@ -1,6 +1,5 @@
 import type { Node, Program } from '../program/graph.js'
-import { opSpec } from '../program/op.js'
-import { wholeRegion } from '../program/region.js'
+import { flopsOf } from '../program/op.js'
 import { type Tensor, tensorBytes } from '../program/tensor.js'
 import { statistics } from './expand.js'
 
@@ -68,11 +67,6 @@ export function recomputable(program: Program): Recomputable[] {
 
 /** Steps between two uses under which a tensor is not worth making again, but for a barrier. */
 const shortestWait = 24
-
-/** Operations of a node that runs once. */
-export function flopsOf(node: Node): number {
-  return opSpec(node.op).cost(node, node.output, wholeRegion(node.output.shape)).flops
-}
 
 /** The program with the producers of `chosen` run again before their late readers. */
 export function recompute(program: Program, chosen: readonly Recomputable[]): Program {

@@ -1,16 +1,18 @@
 import type { Node, Program } from '../program/graph.js'
-import type { Target } from '../program/op.js'
+import { flopsOf, type Target } from '../program/op.js'
 import type { Tensor } from '../program/tensor.js'
 import { packBuffers } from './arena.js'
 import { arrange, type Fit, placeables } from './arrange.js'
 import { BandSearch } from './band-search.js'
 import type { CommandCosts } from './cost.js'
-import { formGroups, unsliced } from './group.js'
+import { formGroups, type Group, unsliced } from './group.js'
 import { ScratchTable } from './group-memory.js'
 import { advanceLastReaders, gatherSmallWork } from './order.js'
 import { Partitioner, type SharedMemories } from './partition.js'
-import { flopsOf, type Recomputable, recomputable, recompute } from './recompute.js'
-import { assignStorage, type Overlays, type Storage } from './storage.js'
+import { type Recomputable, recomputable, recompute } from './recompute.js'
+import { type Spillable, spill, spillable } from './spill.js'
+import { alignment, assignStorage, type Overlays, type Storage } from './storage.js'
+import type { Streaming } from './streaming.js'
 
 /** A program with its groups, slicings and arena. */
 export interface Arrangement {
@@ -19,10 +21,13 @@ export interface Arrangement {
   readonly fit: Fit
 }
 
-/** A program in which some tensors are made again and some lie over others. */
+/** A program in which some tensors are made again, some lie over others, and some wait on the host. */
 interface Variant {
   readonly program: Program
   readonly chosen: readonly Recomputable[]
+  /** What waits on the host, and what else could. */
+  readonly spilled: readonly Tensor[]
+  readonly spillable: readonly Spillable[]
   readonly overlays: Overlays
   readonly partitioner: Partitioner
 }
@@ -33,8 +38,8 @@ interface Bands extends Omit<Arrangement, 'fit'> {
 
 /**
  * The search for a program's plan. Groups and slices first: the fastest partition that fits. Where none does, what holds the least
- * peak is laid over what dies there, or made again instead of kept, one tensor more at a time, cheapest first; then, for decoders of one
- * frame, bands of rows. Deterministic.
+ * peak is made again instead of kept, laid over what dies there, or moved to the host (beside a GPU), one tensor more at a time, cheapest
+ * first; then, for decoders of one frame, bands of rows. Deterministic.
  */
 export class ProgramSearch {
   private readonly variants: Variant[] = []
@@ -50,23 +55,39 @@ export class ProgramSearch {
   private readonly atLeisure = new WeakSet<Arrangement>()
   private banded?: Bands | null
 
-  /** @param share most operations that may be spent on making tensors again, as a share of the program's */
+  /** @param limits most operations that may be spent on making tensors again, as a share of the program's, and whether tensors may be spilled */
   constructor(
     private readonly program: Program,
     private readonly target: Target,
     private readonly costs: CommandCosts,
-    share: number,
+    private readonly limits: { readonly recompute: number; readonly spill: boolean },
+    private readonly streaming?: Streaming,
   ) {
     this.candidates = recomputable(program)
-    this.spare = share * program.nodes.reduce((sum, node) => sum + flopsOf(node), 0)
+    this.spare = limits.recompute * program.nodes.reduce((sum, node) => sum + flopsOf(node), 0)
     this.scratch = new ScratchTable(target)
   }
 
   /** Nothing sliced. */
   whole(): Arrangement {
     const { program } = this
-    const storage = assignStorage(program, formGroups(program), this.target)
+    const storage = this.store(program, formGroups(program))
     return { program, storage, fit: arrange(storage, storage.groups.map(unsliced)) }
+  }
+
+  /** Bytes below which nothing is found, here or where weights are streamed besides. Bands of rows have no such bound. */
+  floor(): number {
+    // Bottlenecks count every buffer in whole alignments; the last of an arena may end before one.
+    return this.bandable() ? 0 : this.narrowest().partitioner.bottleneck().bytes - alignment + 1
+  }
+
+  /** The fastest arrangement found within `allowed` bytes, or none. */
+  find(allowed: number): Arrangement | undefined {
+    const found = this.fastest(allowed)
+    if (found) return this.repacked(found)
+    if (allowed < this.floor()) return undefined
+    const least = this.least()
+    return least.fit.packing.bytes <= allowed ? least : undefined
   }
 
   /** The fastest arrangement found within `allowed` bytes; that of the least bytes where none was found. */
@@ -129,8 +150,11 @@ export class ProgramSearch {
       if (this.variants[i]!.partitioner.bottleneck().bytes <= allowed) first = this.variants[i]!
     if (!first) return
     yield first
+    // Where its arena does not pack, the next one's may, before the one that spends the most.
+    const next = this.variantAt(this.variants.indexOf(first) + 1)
+    if (next && next.spilled.length > 0) yield next
     const narrowest = this.narrowest()
-    if (narrowest !== first) yield narrowest
+    if (narrowest !== first && narrowest !== next) yield narrowest
   }
 
   /**
@@ -176,12 +200,7 @@ export class ProgramSearch {
       ])
       if (seen.has(key)) continue
       seen.add(key)
-      const storage = assignStorage(
-        variant.program,
-        partition.groups,
-        this.target,
-        variant.overlays,
-      )
+      const storage = this.store(variant.program, partition.groups, variant.overlays)
       const fit = arrange(storage, [...partition.slicings])
       if (!best || fit.packing.bytes < best.fit.packing.bytes)
         best = { program: variant.program, storage, fit }
@@ -194,7 +213,7 @@ export class ProgramSearch {
   private variantAt(index: number): Variant | undefined {
     while (this.variants.length <= index) {
       const last = this.variants.at(-1)
-      const next = last ? this.after(last) : this.variant([], new Map())
+      const next = last ? this.after(last) : this.variant([], new Map(), [])
       if (!next) return undefined
       this.variants.push(next)
     }
@@ -202,15 +221,28 @@ export class ProgramSearch {
   }
 
   private after(variant: Variant): Variant | undefined {
-    const { chosen, overlays, partitioner } = variant
+    const { chosen, overlays, spilled, partitioner } = variant
     const bottleneck = partitioner.bottleneck()
     const again = this.nextToMakeAgain(variant, bottleneck.step)
-    if (again) return this.variant([...chosen, again], overlays)
+    if (again) return this.variant([...chosen, again], overlays, spilled)
     for (const { above, below } of partitioner.overlaysAt(bottleneck).slice(0, mostOverlays)) {
-      const next = this.variant(chosen, new Map([...overlays, [above, below]]))
+      const next = this.variant(chosen, new Map([...overlays, [above, below]]), spilled)
       if (next.partitioner.bottleneck().bytes < bottleneck.bytes) return next
     }
-    return undefined
+    const moved = this.nextToSpill(variant, bottleneck.step)
+    return moved && this.variant(chosen, overlays, [...spilled, moved.tensor])
+  }
+
+  /** The largest tensor that waits on the device at a step of a variant. */
+  private nextToSpill({ program, overlays, spillable }: Variant, step: number) {
+    const steps = new Map(program.nodes.map(({ output }, at) => [output, at]))
+    const laid = new Set<Tensor>([...overlays].flat())
+    return spillable.find(
+      ({ tensor, early, late }) =>
+        !laid.has(tensor) &&
+        steps.get(early.output)! <= step &&
+        step <= steps.get(late[0]!.output)!,
+    )
   }
 
   /** The cheapest candidate whose tensor waits at a step of a variant. */
@@ -226,12 +258,22 @@ export class ProgramSearch {
     )
   }
 
-  private variant(chosen: readonly Recomputable[], overlays: Overlays): Variant {
+  private variant(
+    chosen: readonly Recomputable[],
+    overlays: Overlays,
+    spilled: readonly Tensor[],
+  ): Variant {
     const inOrder = this.candidates.filter(candidate => chosen.includes(candidate))
-    const program = gatherSmallWork(recompute(this.program, inOrder))
+    const again = recompute(this.program, inOrder)
+    const movable = this.limits.spill ? spillable(again) : []
+    const moved = movable.filter(({ tensor }) => spilled.includes(tensor))
+    const program = gatherSmallWork(spill(again, moved))
     const changed = new Set<Tensor>([...overlays].flat())
     for (const { tensor, late } of inOrder)
       for (const value of [tensor, ...late.map(({ output }) => output)]) changed.add(value)
+    for (const { tensor, early, late } of moved)
+      for (const value of [tensor, early.output, ...late.map(({ output }) => output)])
+        changed.add(value)
     const partitioner = new Partitioner(
       program,
       this.target,
@@ -240,8 +282,16 @@ export class ProgramSearch {
       this.memories,
       changed,
       overlays,
+      this.streaming,
     )
-    return { program, chosen, overlays, partitioner }
+    return {
+      program,
+      chosen,
+      overlays,
+      spilled,
+      spillable: movable.filter(candidate => !moved.includes(candidate)),
+      partitioner,
+    }
   }
 
   /** The narrowest variant in bands of rows; of use only where there are few frames, and slices of frames are no way down. */
@@ -251,13 +301,21 @@ export class ProgramSearch {
   }
 
   private makeBands(): Bands | undefined {
-    const many = ({ output: { shape } }: Node) => shape.length === 4 && shape[0]! > fewFrames
-    if (this.program.nodes.some(many)) return undefined
+    if (!this.bandable()) return undefined
     const { chosen } = this.narrowest()
     const inOrder = this.candidates.filter(candidate => chosen.includes(candidate))
     const program = advanceLastReaders(recompute(this.program, inOrder))
-    const storage = assignStorage(program, formGroups(program, [1]), this.target)
+    const storage = this.store(program, formGroups(program, [1]))
     return { program, storage, search: new BandSearch(storage) }
+  }
+
+  private bandable(): boolean {
+    const many = ({ output: { shape } }: Node) => shape.length === 4 && shape[0]! > fewFrames
+    return !this.program.nodes.some(many)
+  }
+
+  private store(program: Program, groups: readonly Group[], overlays?: Overlays): Storage {
+    return assignStorage(program, groups, this.target, overlays, this.streaming)
   }
 }
 

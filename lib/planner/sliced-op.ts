@@ -2,11 +2,12 @@ import { type Node, operand, operands } from '../program/graph.js'
 import { opSpec, type Scratch } from '../program/op.js'
 import { asFour, channelsOf } from '../program/ops/shared.js'
 import { intersect, type Region, regionShape } from '../program/region.js'
-import type { WeightTensor } from '../program/tensor.js'
+import { elementCount, type WeightTensor } from '../program/tensor.js'
 import {
   absent,
   actCode,
   type CommandWriter,
+  codeBytes,
   dtypeCode,
   type Extents,
   slotArena,
@@ -126,6 +127,8 @@ export class SlicedOp {
   private weight(role: string, tensor: WeightTensor, at: number): View {
     const form = packForm(this.node, role)
     const packed = this.places.layout.find(tensor, form)
+    const streamed = this.places.streaming.of(this.node).find(({ input }) => input === at)
+    const base = streamed ? this.places.streamed(streamed).offset : packed.offset
     const rowStride = channelsOf(tensor)
     const vector = role === 'positions' || role === 'b' || role === 'source'
     const region = this.reads[at]!
@@ -133,10 +136,14 @@ export class SlicedOp {
       ? region.reduce((sum, [start], axis) => sum + start * stridesOf(tensor.shape)[axis]!, 0)
       : 0
     const code = role === 'weight' || role === 'table' ? dtypeCode[packed.dtype] : dtypeCode.f32
+    // A range of output channels begins with a whole panel, and panels hold all of their depth.
+    const outputs = role === 'weight' || role === 'bias' ? region[0]![0] : 0
+    const depth = role === 'weight' ? elementCount(tensor.shape) / tensor.shape[0]! : 1
+    const from = outputs * depth * codeBytes(code)
     return {
-      slot: slotWeights,
+      slot: streamed ? slotArena : slotWeights,
       dtype: code,
-      offset: packed.offset + first * 4,
+      offset: base + from + first * 4,
       strides: [0, 0, rowStride],
     }
   }

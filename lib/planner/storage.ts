@@ -11,6 +11,7 @@ import {
   restrict,
   type Slicing,
 } from './group.js'
+import type { Streaming } from './streaming.js'
 
 /** Offsets are multiples of this: a cache line and the widest vector. */
 export const alignment = 64
@@ -55,6 +56,8 @@ export interface Storage {
   readonly shared: readonly SharedTensor[]
   readonly owner: ReadonlyMap<Tensor, SharedTensor>
   readonly target: Target
+  /** Weights that come with their ops; their tensors are among `shared`. */
+  readonly streaming?: Streaming
 }
 
 /** Where a tensor lives: across groups, inside one group's slice, or inside one inner slice. */
@@ -91,6 +94,9 @@ export interface Surroundings {
   /** Whether something after the part reads a tensor. */
   readAfter(tensor: Tensor): boolean
   readonly overlays?: Overlays
+  readonly streaming?: Streaming
+  /** The op after the part, whose streamed weights come while the part's last op runs. */
+  readonly next?: Node
 }
 
 /**
@@ -106,6 +112,7 @@ export function boundOf(program: Program): Set<Tensor> {
     ...Object.values(program.inputs),
     ...Object.values(program.outputs),
     ...program.weights,
+    ...program.nodes.flatMap(({ output }) => (output.host ? [output] : [])),
   ])
 }
 
@@ -115,9 +122,11 @@ export function assignStorage(
   groups: readonly Group[],
   target: Target,
   overlays?: Overlays,
+  streaming?: Streaming,
 ): Storage {
   const readAfter = () => false
-  return storageOf(groups, target, { bound: boundOf(program), before: [], readAfter, overlays })
+  const bound = boundOf(program)
+  return storageOf(groups, target, { bound, before: [], readAfter, overlays, streaming })
 }
 
 /** The storage of some groups inside their surroundings. */
@@ -181,7 +190,25 @@ export function storageOf(groups: readonly Group[], target: Target, around: Surr
     }
   }
   for (const [above, below] of around.overlays ?? []) tie(owner.get(above), owner.get(below))
-  return { groups, nodes, starts, shared, owner, target }
+  const { streaming, next } = around
+  if (streaming) {
+    nodes.forEach((node, step) => {
+      stream(node, step, groupOf.get(node)!.id)
+    })
+    if (next && streaming.lead > 0) stream(next, nodes.length)
+  }
+  return { groups, nodes, starts, shared, owner, target, ...(streaming && { streaming }) }
+
+  /** Weights of a node are whole from where they may come until it has run, in all its slices. */
+  function stream(node: Node, step: number, group?: number): void {
+    for (const { tensor } of streaming!.of(node)) {
+      const first = Math.max(0, step - streaming!.lead)
+      const uses = new Set(group === undefined ? [] : [group])
+      const entry: SharedTensor = { tensors: [tensor], home: {}, first, last: step, groups: uses }
+      shared.push(entry)
+      owner.set(tensor, entry)
+    }
+  }
 
   /** Lets one entry lie over another that its group reads for the last time, where slices of frames allow it. */
   function tie(above: SharedTensor | undefined, below: SharedTensor | undefined): void {
@@ -250,8 +277,8 @@ export function storageOf(groups: readonly Group[], target: Target, around: Surr
         continue
       const inner = innerOf(node)
       const nearest = inner === undefined ? [] : near.filter(reader => innerOf(reader) === inner)
-      if (!nearest.every(reader => readsOwnSlice(reader, tensor, group.inner[inner!]!.axis)))
-        continue
+      const { axis, granule } = group.inner[inner!] ?? { axis: 0, granule: 1 }
+      if (!nearest.every(reader => readsOwnSlice(reader, tensor, axis, granule))) continue
       if (promoted) entry.home = {}
       return entry
     }
@@ -259,8 +286,10 @@ export function storageOf(groups: readonly Group[], target: Target, around: Surr
   }
 }
 
-function readsOwnSlice(reader: Node, tensor: Tensor, axis: number): boolean {
-  return reader.inputs.every((input, i) => input.tensor !== tensor || readsAligned(reader, i, axis))
+function readsOwnSlice(reader: Node, tensor: Tensor, axis: number, granule = 1): boolean {
+  return reader.inputs.every(
+    (input, i) => input.tensor !== tensor || readsAligned(reader, i, axis, granule),
+  )
 }
 
 /** Scratch of a node's largest command, all threads together. */

@@ -13,15 +13,25 @@ export interface PackedWeight {
   readonly dtype: DType
   readonly offset: number
   readonly bytes: number
+  /** Its place among the streamed weights, whose offsets are those in the host's memory; absent: it stands in the block. */
+  readonly streamed?: number
 }
 
 /** Where each weight of a stage stands. One weight read in two forms stands twice. */
 export interface WeightLayout {
+  /** Those that stand in the block from the first run to the last. */
   readonly weights: readonly PackedWeight[]
   /** Bytes of the block: predicted before a weight is read. */
   readonly bytes: number
+  /** Those that come with their ops. */
+  readonly streamed: readonly PackedWeight[]
+  /** Bytes of all that are streamed, packed one after another. */
+  readonly streamedBytes: number
   find(tensor: WeightTensor, form: PackForm): PackedWeight
 }
+
+/** Names one weight in one form. */
+export const weightKey = (form: PackForm, name: string): string => `${form} ${name}`
 
 /** The form in which an op reads a weight. */
 export function packForm(node: Pick<Node, 'op' | 'attrs'>, role: string): PackForm {
@@ -54,37 +64,44 @@ export function packedBytes(form: PackForm, shape: readonly number[], dtype: DTy
 /**
  * Lays out the weights of a stage's programs in order of first use.
  * @param dtypeOf stored dtype of a weight, by key
+ * @param streams keys (`weightKey`) of those that are streamed
  */
 export function layoutWeights(
   nodes: Iterable<Node>,
   dtypeOf: (key: string) => DType,
+  streams: ReadonlySet<string> = new Set(),
 ): WeightLayout {
   const weights: PackedWeight[] = []
+  const streamed: PackedWeight[] = []
   const byKey = new Map<string, PackedWeight>()
-  let end = 0
+  let [end, streamedEnd] = [0, 0]
   for (const node of nodes) {
     for (const { role, tensor } of node.inputs) {
       if (tensor.kind !== 'weight') continue
       const form = packForm(node, role)
-      const key = `${form} ${tensor.name}`
+      const key = weightKey(form, tensor.name)
       if (byKey.has(key)) continue
       const dtype = dtypeOf(tensor.name)
-      const offset = aligned(end)
-      const entry = {
-        tensor: tensor as WeightTensor,
-        form,
-        dtype,
-        offset,
-        bytes: packedBytes(form, tensor.shape, dtype),
+      const bytes = packedBytes(form, tensor.shape, dtype)
+      const common = { tensor: tensor as WeightTensor, form, dtype, bytes }
+      if (streams.has(key)) {
+        const entry = { ...common, offset: aligned(streamedEnd), streamed: streamed.length }
+        streamedEnd = entry.offset + bytes
+        streamed.push(entry)
+        byKey.set(key, entry)
+      } else {
+        const entry = { ...common, offset: aligned(end) }
+        end = entry.offset + bytes
+        weights.push(entry)
+        byKey.set(key, entry)
       }
-      end = offset + entry.bytes
-      weights.push(entry)
-      byKey.set(key, entry)
     }
   }
   return {
     weights,
     bytes: end,
-    find: (tensor, form) => byKey.get(`${form} ${tensor.name}`)!,
+    streamed,
+    streamedBytes: streamedEnd,
+    find: (tensor, form) => byKey.get(weightKey(form, tensor.name))!,
   }
 }

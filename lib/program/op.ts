@@ -1,6 +1,6 @@
 import { ProgramError } from '../errors.js'
-import type { Attrs, Operand } from './graph.js'
-import type { Region } from './region.js'
+import type { Attrs, Node, Operand } from './graph.js'
+import { type Region, wholeRegion } from './region.js'
 import type { DType, Tensor } from './tensor.js'
 import { describeTensor } from './tensor.js'
 
@@ -67,6 +67,11 @@ export function opSpec(name: string): OpSpec {
       name,
     )
   return spec
+}
+
+/** Operations of a node that runs once, whole. */
+export function flopsOf(node: Node): number {
+  return opSpec(node.op).cost(node, node.output, wholeRegion(node.output.shape)).flops
 }
 
 /** The error of a broken rule: where, what was expected, what came. */

@@ -15,6 +15,8 @@ export interface Tensor {
   readonly shape: readonly number[]
   readonly dtype: DType
   readonly kind: 'input' | 'weight' | 'value'
+  /** Kept in the host's memory, beside a GPU. The planner's doing. */
+  readonly host?: boolean
 }
 
 /** A weight: `name` is its key in the checkpoint, `shape` its shape there, `dtype` how it is stored. */

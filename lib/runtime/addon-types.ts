@@ -61,6 +61,7 @@ export interface NativeRunResult {
   commands: number
   /** One past the highest arena byte that an executed command claimed (operands and scratch). */
   arenaHighWater: number
+  /** By the device's own clock, where it has one. */
   nanoseconds: number
 }
 
@@ -71,13 +72,26 @@ export interface NativeJob<T> {
   abort(): void
 }
 
+/** Weights that runs pack one by one, when they need them. Files stay mapped until `close`, or until the last run that uses them has ended. */
+export interface NativeWeights {
+  close(): void
+}
+
+/** What a stream reaches beside its own memory. */
+export interface Outside {
+  /** The host slot: made with `createBlock(device, bytes, true)`. */
+  host?: NativeBlock
+  /** What fetch commands pack. */
+  fetched?: NativeWeights
+}
+
 /** A checked command stream. Holds a copy of the words. */
 export interface NativeStream {
   readonly commands: number
   /**
    * Runs off the event loop on a driver thread and the shared thread pool. An arena takes one run at a time.
    * An error thrown by `onProgress` aborts the run and rejects `done`.
-   * @param bindings for slot 2 + i: byte offset in the arena.
+   * @param bindings for slot 3 + i: byte offset in the arena.
    * @param onProgress called on the event loop with the number of commands done, at most every 20 ms, and at the end.
    */
   run(
@@ -86,6 +100,7 @@ export interface NativeStream {
     bindings: Float64Array,
     threads: number,
     onProgress?: (done: number) => void,
+    outside?: Outside,
   ): NativeJob<NativeRunResult>
 }
 
@@ -121,8 +136,11 @@ export interface Addon {
   /** Instruction sets: what the processor has, the one in use (SLUICE_ISA forces one), and the threads its cgroup quota grants. */
   cpu(): { available: string[]; selected: string; threads: number; model: string }
   pool(): PoolStats
-  createBlock(device: string, bytes: number): NativeBlock
+  /** @param host memory of the host that the device's copies reach; not counted by `pool` unless the device is the CPU. */
+  createBlock(device: string, bytes: number, host?: boolean): NativeBlock
   openFile(path: string): NativeFile
+  /** Checks jobs and keeps their files; `destination` is not used. */
+  openWeights(jobs: PackJob[]): NativeWeights
   /**
    * Packs weights into a block, off the event loop, `threads` wide. Resolves with the bytes written.
    * @param onProgress jobs done so far.
@@ -133,7 +151,7 @@ export interface Addon {
     threads: number,
     onProgress?: (done: number) => void,
   ): NativeJob<number>
-  /** Checks every command: version, opcode, length, and that each operand stays inside its slot. Error names command, node and operand. */
+  /** `slotBytes`: of the arena, the weights, the host's memory, then each bound slot. Checks every command: version, opcode, length, and that each operand stays inside its slot. Error names command, node and operand. */
   loadStream(device: string, words: Int32Array, slotBytes: Float64Array): NativeStream
   /** Multiply-adds in registers alone on so many threads: the ceiling of products. For benchmarks. */
   multiplyAdds(

@@ -156,7 +156,12 @@ async function timeCommand(timed: Timed): Promise<number> {
     for (const { dtype, offset, bytes } of Object.values(plan.state))
       if (dtype === 'i32') arena.fill(offset, bytes, 0)
     const { words, commands } = repeated(plan, timed)
-    const slots = [plan.arenaBytes, plan.weights.bytes, ...tensors.map(([, t]) => tensorBytes(t))]
+    const slots = [
+      plan.arenaBytes,
+      plan.weights.bytes,
+      0,
+      ...tensors.map(([, t]) => tensorBytes(t)),
+    ]
     const stream = addon.loadStream('cpu', words, Float64Array.from(slots))
     const bindings = Float64Array.from(tensors, ([name]) => plan.state[name]!.offset)
     let least = Number.POSITIVE_INFINITY

@@ -1,5 +1,6 @@
 import { OptionError } from '../errors.js'
 import { type StagePlan, StagePlanner } from '../planner/plan.js'
+import type { StreamingChoice } from '../planner/streaming.js'
 import type { Program } from '../program/graph.js'
 import { elementCount } from '../program/tensor.js'
 import { parseBytes } from '../units.js'
@@ -22,6 +23,10 @@ export interface CompileOptions {
   slices?: number
   /** Most operations that may be spent on making tensors again, as a share of the program's: 0 to 1. Default: 0.02. */
   recompute?: number
+  /** Whether weights may come when an op needs them, instead of standing in memory. Default: `auto`, where the budget needs it. */
+  streaming?: StreamingChoice
+  /** Whether features may wait in the host's memory, where nothing else fits; beside a GPU alone. Default: true. */
+  spill?: boolean
   signal?: AbortSignal
   /** Poison the whole arena so that `close()` measures every byte. */
   poison?: boolean
@@ -144,6 +149,8 @@ export function programPlanner(
       slices: options.slices,
       activations: options.dtype ?? defaultActivations(target),
       ...(options.recompute !== undefined && { recompute: options.recompute }),
+      streaming: options.streaming,
+      spill: options.spill,
       cost: costModel(target),
     },
   )

@@ -2,9 +2,10 @@ import { AbortError, MemoryError, OptionError } from '../errors.js'
 import { lower } from '../planner/lower.js'
 import type { StagePlan } from '../planner/plan.js'
 import { aligned } from '../planner/storage.js'
+import type { PackedWeight } from '../planner/weights.js'
 import { tensorBytes } from '../program/tensor.js'
 import { formatBytes } from '../units.js'
-import type { NativeBlock, NativeJob, NativeStream } from './addon-types.js'
+import type { NativeBlock, NativeJob, NativeStream, NativeWeights, PackJob } from './addon-types.js'
 import { native, toSluiceError } from './native.js'
 import { PackList, type WeightSource } from './weights.js'
 
@@ -42,8 +43,7 @@ export class Stage implements AsyncDisposable {
   private constructor(
     readonly plan: StagePlan,
     private readonly options: StageOptions,
-    private readonly arena: NativeBlock,
-    private readonly weights: NativeBlock | undefined,
+    private readonly memory: Memory,
   ) {}
 
   /**
@@ -52,31 +52,14 @@ export class Stage implements AsyncDisposable {
    */
   static async open(plan: StagePlan, options: StageOptions): Promise<Stage> {
     throwIfAborted(options.signal)
-    const addon = native()
-    const list = new PackList(addon, plan.weights, options.weights)
-    let arena: NativeBlock | undefined
-    let weights: NativeBlock | undefined
+    const memory = await openMemory(plan, options)
     try {
-      arena = createBlock(options.device, plan.arenaBytes, options.poison)
-      if (plan.weights.bytes > 0) {
-        weights = createBlock(options.device, plan.weights.bytes, options.poison)
-        const total = list.jobs.length
-        await finish(
-          addon.pack(weights, list.jobs, plan.target.threads, done =>
-            options.onPack?.(done, total),
-          ),
-          options.signal,
-        )
-      }
-      const stage = new Stage(plan, options, arena, weights)
+      const stage = new Stage(plan, options, memory)
       stage.load()
       return stage
     } catch (error) {
-      arena?.release()
-      weights?.release()
+      releaseMemory(memory)
       throw toSluiceError(error)
-    } finally {
-      list.close()
     }
   }
 
@@ -86,7 +69,7 @@ export class Stage implements AsyncDisposable {
     const { offset, bytes } = this.stateOf(name)
     if (values.byteLength !== bytes)
       throw new OptionError(`${name}: expected ${bytes} bytes, got ${values.byteLength}`)
-    this.arena.write(offset, values)
+    this.memory.arena.write(offset, values)
   }
 
   /** A copy of a float32 state tensor, or of one of `parts` equal parts of it along its first axis. */
@@ -94,7 +77,7 @@ export class Stage implements AsyncDisposable {
     this.requireOpen()
     const { offset, bytes } = this.stateOf(name)
     const values = new Float32Array(bytes / 4 / parts)
-    this.arena.read(offset + part * values.byteLength, values)
+    this.memory.arena.read(offset + part * values.byteLength, values)
     return values
   }
 
@@ -118,12 +101,14 @@ export class Stage implements AsyncDisposable {
       return this.stateOf(state).offset
     })
     const progress = onProgress && ((done: number) => onProgress(done, stream.commands))
+    const { arena, weights, host, fetched } = this.memory
     const job = stream.run(
-      this.arena,
-      this.weights ?? null,
+      arena,
+      weights ?? null,
       Float64Array.from(offsets),
       this.plan.target.threads,
       progress,
+      { host, fetched },
     )
     await finish(job, this.options.signal)
   }
@@ -139,8 +124,8 @@ export class Stage implements AsyncDisposable {
             poisonByte,
           )
         : 0
-    const arenaBytes = measure(this.arena, this.plan.arenaBytes)
-    const weightBytes = measure(this.weights, this.plan.weights.bytes)
+    const arenaBytes = measure(this.memory.arena, this.plan.arenaBytes)
+    const weightBytes = measure(this.memory.weights, this.plan.weights.bytes)
     this.release()
     return { arenaBytes, weightBytes, peakBytes: arenaBytes + weightBytes }
   }
@@ -159,8 +144,7 @@ export class Stage implements AsyncDisposable {
 
   private release(): void {
     this.closed = true
-    this.arena.release()
-    this.weights?.release()
+    releaseMemory(this.memory)
   }
 
   private load(): void {
@@ -171,7 +155,12 @@ export class Stage implements AsyncDisposable {
         ...Object.values(program.program.inputs),
         ...Object.values(program.program.outputs),
       ]
-      const slots = [plan.arenaBytes, plan.weights.bytes, ...tensors.map(tensorBytes)]
+      const slots = [
+        plan.arenaBytes,
+        plan.weights.bytes,
+        plan.hostBytes,
+        ...tensors.map(tensorBytes),
+      ]
       this.streams.set(name, {
         stream: native().loadStream(this.options.device, lowered.words, Float64Array.from(slots)),
         bound: lowered.bound,
@@ -186,6 +175,65 @@ export class Stage implements AsyncDisposable {
         `${this.plan.name}: expected a state tensor (${Object.keys(this.plan.state).join(', ')}), got ${name}`,
       )
     return state
+  }
+}
+
+/** What a stage holds. */
+interface Memory {
+  readonly arena: NativeBlock
+  readonly weights?: NativeBlock
+  /** Beside a GPU: streamed weights, packed. */
+  readonly host?: NativeBlock
+  /** On the CPU: streamed weights in their files. */
+  readonly fetched?: NativeWeights
+}
+
+function releaseMemory({ arena, weights, host, fetched }: Partial<Memory>): void {
+  arena?.release()
+  weights?.release()
+  host?.release()
+  fetched?.close()
+}
+
+/** Takes the memory of a plan and packs its weights. @throws as Stage.open; nothing is left then */
+async function openMemory(plan: StagePlan, options: StageOptions): Promise<Memory> {
+  const addon = native()
+  const lists: PackList[] = []
+  const listOf = (weights: readonly PackedWeight[]) => {
+    const list = new PackList(addon, weights, options.weights)
+    lists.push(list)
+    return list.jobs
+  }
+  const memory: { -readonly [K in keyof Memory]?: Memory[K] } = {}
+  try {
+    const { weights } = plan
+    const [resident, streamed] = [listOf(weights.weights), listOf(weights.streamed)]
+    memory.arena = createBlock(options.device, plan.arenaBytes, options.poison)
+    const onHost = plan.hostBytes > 0 ? streamed : []
+    const total = resident.length + onHost.length
+    const pack = (block: NativeBlock, jobs: PackJob[], before: number) =>
+      finish(
+        addon.pack(block, jobs, plan.target.threads, done =>
+          options.onPack?.(before + done, total),
+        ),
+        options.signal,
+      )
+    if (weights.bytes > 0) {
+      memory.weights = createBlock(options.device, weights.bytes, options.poison)
+      await pack(memory.weights, resident, 0)
+    }
+    if (plan.hostBytes > 0) {
+      memory.host = addon.createBlock(options.device, plan.hostBytes, true)
+      await pack(memory.host, onHost, resident.length)
+    } else if (streamed.length > 0) {
+      memory.fetched = addon.openWeights(streamed)
+    }
+    return { arena: memory.arena, ...memory }
+  } catch (error) {
+    releaseMemory(memory)
+    throw toSluiceError(error)
+  } finally {
+    for (const list of lists) list.close()
   }
 }
 

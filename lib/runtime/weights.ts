@@ -48,7 +48,7 @@ export function dtypeOf(source: WeightSource, key: string): DType {
 
 /** Finds every weight of a layout and reads none. @throws CheckpointError for a missing weight, another shape or dtype. */
 export function checkWeights(layout: WeightLayout, source: WeightSource): void {
-  for (const weight of layout.weights) checkWeight(weight, source)
+  for (const weight of [...layout.weights, ...layout.streamed]) checkWeight(weight, source)
 }
 
 function checkWeight({ tensor, dtype }: PackedWeight, source: WeightSource): StoredWeight {
@@ -80,15 +80,15 @@ function checkWeight({ tensor, dtype }: PackedWeight, source: WeightSource): Sto
   return stored
 }
 
-/** Pack jobs for a layout, with the files they map; every weight is checked before the first byte is read. */
+/** Pack jobs of weights, with the files they map; every weight is checked before the first byte is read. */
 export class PackList {
   readonly jobs: PackJob[] = []
   private readonly files = new Map<string, NativeFile>()
 
   /** @throws CheckpointError for a missing weight, another shape or dtype. Files opened so far are closed. */
-  constructor(addon: Addon, layout: WeightLayout, source: WeightSource) {
+  constructor(addon: Addon, weights: readonly PackedWeight[], source: WeightSource) {
     try {
-      for (const weight of layout.weights) this.jobs.push(this.job(addon, weight, source))
+      for (const weight of weights) this.jobs.push(this.job(addon, weight, source))
     } catch (error) {
       this.close()
       throw error

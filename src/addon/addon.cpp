@@ -82,7 +82,8 @@ Napi::Value create_block(const CallbackInfo &info) {
   return guarded(info.Env(), [&] {
     const Device device = find_device(string_argument(info[0], "createBlock: device"));
     const uint64_t bytes = bytes_argument(info[1], "createBlock: bytes");
-    return NativeBlock::make(info.Env(), std::make_shared<Block>(device, bytes));
+    const bool host = info[2].IsBoolean() && info[2].As<Napi::Boolean>().Value();
+    return NativeBlock::make(info.Env(), std::make_shared<Block>(device, bytes, host));
   });
 }
 
@@ -128,16 +129,29 @@ PackJob pack_job(Napi::Value value, size_t index) {
   return out;
 }
 
+std::vector<PackJob> pack_jobs(Napi::Value value) {
+  if (!value.IsArray()) throw Error(kStatusArgument, "pack: expected an array of jobs");
+  const Napi::Array list = value.As<Napi::Array>();
+  std::vector<PackJob> jobs;
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::HandleScope scope(value.Env());
+    jobs.push_back(pack_job(list.Get(i), i));
+  }
+  return jobs;
+}
+
+Napi::Value open_weights(const CallbackInfo &info) {
+  return guarded(info.Env(), [&] {
+    auto jobs = std::make_shared<const std::vector<PackJob>>(pack_jobs(info[0]));
+    check_jobs(*jobs);
+    return NativeWeights::make(info.Env(), std::move(jobs));
+  });
+}
+
 Napi::Value pack(const CallbackInfo &info) {
   return guarded(info.Env(), [&] {
     std::shared_ptr<Block> block = NativeBlock::of(info[0], "pack: block");
-    if (!info[1].IsArray()) throw Error(kStatusArgument, "pack: expected an array of jobs");
-    const Napi::Array list = info[1].As<Napi::Array>();
-    std::vector<PackJob> jobs;
-    for (uint32_t i = 0; i < list.Length(); ++i) {
-      const Napi::HandleScope scope(info.Env());
-      jobs.push_back(pack_job(list.Get(i), i));
-    }
+    std::vector<PackJob> jobs = pack_jobs(info[1]);
     const int32_t threads = threads_argument(info[2], "pack");
     const Napi::Function progress = function_argument(info[3], "pack: onProgress");
     auto packing = std::make_shared<Packing>(std::move(block), std::move(jobs), threads);
@@ -163,8 +177,8 @@ Napi::Value load_stream(const CallbackInfo &info) {
     std::vector<uint64_t> slots = byte_list_argument(info[2], "loadStream: slotBytes");
     if (slots.size() < size_t(kSlotBound)) {
       throw Error(kStatusArgument,
-                  format("loadStream: slotBytes: expected the arena's and the weights' bytes at "
-                         "least, got %zu sizes",
+                  format("loadStream: slotBytes: expected the arena's, the weights' and the host's "
+                         "bytes at least, got %zu sizes",
                          slots.size()));
     }
     return NativeStream::make(
@@ -224,6 +238,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   Environment::create(env);
   NativeBlock::define(env);
   NativeFile::define(env);
+  NativeWeights::define(env);
   NativeStream::define(env);
   exports.Set("version", SLUICE_VERSION);
   exports.Set("commandVersion", Napi::Number::New(env, kCommandVersion));
@@ -237,6 +252,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   function("pool", pool);
   function("createBlock", create_block);
   function("openFile", open_file);
+  function("openWeights", open_weights);
   function("pack", pack);
   function("loadStream", load_stream);
   function("multiplyAdds", multiply_adds);

@@ -20,7 +20,7 @@ class Environment {
   static void create(Napi::Env env);
   static Environment &of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
-  Napi::FunctionReference block_class, file_class, stream_class;
+  Napi::FunctionReference block_class, file_class, weights_class, stream_class;
   /** What the next native object made holds: a class called from JavaScript finds nothing here and
    * refuses. */
   std::shared_ptr<void> pending;

@@ -10,6 +10,7 @@ namespace {
 
 constexpr napi_type_tag kBlockTag = {0x5b1f7c0f3a524c11, 0x9d0c62a4f7e8b301};
 constexpr napi_type_tag kFileTag = {0x5b1f7c0f3a524c12, 0x9d0c62a4f7e8b302};
+constexpr napi_type_tag kWeightsTag = {0x5b1f7c0f3a524c13, 0x9d0c62a4f7e8b303};
 
 /** Makes an object of one of the classes below, which takes `content` in its constructor. */
 Napi::Object make_object(Napi::Env env, const Napi::FunctionReference &constructor,
@@ -144,6 +145,32 @@ Napi::Value NativeFile::bytes(const Napi::CallbackInfo &info) {
 
 void NativeFile::close(const Napi::CallbackInfo &) { file_.reset(); }
 
+NativeWeights::NativeWeights(const Napi::CallbackInfo &info)
+    : ObjectWrap(info), list_(take_pending<const std::vector<PackJob>>(info.Env())) {
+  info.This().As<Napi::Object>().TypeTag(&kWeightsTag);
+}
+
+void NativeWeights::define(Napi::Env env) {
+  Environment::of(env).weights_class = Napi::Persistent(
+      DefineClass(env, "NativeWeights", {InstanceMethod<&NativeWeights::close>("close")}));
+}
+
+Napi::Object NativeWeights::make(Napi::Env env, List list) {
+  return make_object(env, Environment::of(env).weights_class,
+                     std::const_pointer_cast<std::vector<PackJob>>(std::move(list)));
+}
+
+NativeWeights::List NativeWeights::of(Napi::Value value, const char *where) {
+  if (!is_tagged(value, kWeightsTag)) {
+    throw Error(kStatusArgument, format("%s: expected weights", where));
+  }
+  List list = Unwrap(value.As<Napi::Object>())->list_;
+  if (list) return list;
+  throw Error(kStatusArgument, format("%s: expected open weights, got closed ones", where));
+}
+
+void NativeWeights::close(const Napi::CallbackInfo &) { list_.reset(); }
+
 NativeStream::NativeStream(const Napi::CallbackInfo &info)
     : ObjectWrap(info), stream_(take_pending<Stream>(info.Env())) {}
 
@@ -172,8 +199,15 @@ Napi::Value NativeStream::run(const Napi::CallbackInfo &info) {
     std::vector<uint64_t> bindings = byte_list_argument(info[2], "run: bindings");
     const int32_t threads = threads_argument(info[3], "run");
     const Napi::Function progress = function_argument(info[4], "run: onProgress");
+    Outside outside;
+    if (info[5].IsObject()) {
+      const Napi::Object parts = info[5].As<Napi::Object>();
+      const Napi::Value host = property(parts, "host"), fetched = property(parts, "fetched");
+      if (!host.IsUndefined()) outside.host = NativeBlock::of(host, "run: host");
+      if (!fetched.IsUndefined()) outside.fetched = NativeWeights::of(fetched, "run: fetched");
+    }
     auto run = std::make_shared<Run>(stream_, std::move(arena), std::move(weights),
-                                     std::move(bindings), threads);
+                                     std::move(outside), std::move(bindings), threads);
     Job::Work work = [run = std::move(run)](Control &control) -> Job::Outcome {
       const RunResult result = run->execute(control);
       return [result](Napi::Env env) -> Napi::Value {

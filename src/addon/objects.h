@@ -1,6 +1,7 @@
 /**
  * @file
- * The native objects that JavaScript holds: block, file and stream of lib/runtime/addon-types.ts.
+ * The native objects that JavaScript holds: block, file, weights and stream of
+ * lib/runtime/addon-types.ts.
  */
 #pragma once
 
@@ -10,6 +11,7 @@
 
 #include "core/block.h"
 #include "core/mapped_file.h"
+#include "core/packing.h"
 #include "core/stream.h"
 
 namespace sluice {
@@ -51,6 +53,23 @@ class NativeFile : public Napi::ObjectWrap<NativeFile> {
 
   std::shared_ptr<MappedFile> file_;
   double bytes_ = 0;
+};
+
+/** Weights that runs fetch one by one. */
+class NativeWeights : public Napi::ObjectWrap<NativeWeights> {
+ public:
+  using List = std::shared_ptr<const std::vector<PackJob>>;
+
+  static void define(Napi::Env env);
+  static Napi::Object make(Napi::Env env, List list);
+  static List of(Napi::Value value, const char *where);
+
+  explicit NativeWeights(const Napi::CallbackInfo &info);
+
+ private:
+  void close(const Napi::CallbackInfo &info);
+
+  List list_;
 };
 
 class NativeStream : public Napi::ObjectWrap<NativeStream> {

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define SLUICE_BACKEND_VERSION 3
+#define SLUICE_BACKEND_VERSION 5
 
 enum sluice_status {
   SLUICE_OK = 0,
@@ -56,8 +56,9 @@ typedef struct sluice_backend {
   const char *(*why_none)(void); /* why device_count is 0; a sentence */
   int (*device_info)(int32_t device, sluice_device_info *out);
 
-  /* Memory. Addresses of a block do not change while it lives. */
-  int (*block_create)(int32_t device, uint64_t bytes, sluice_block **out, char *error,
+  /* Memory. Addresses of a block do not change while it lives. host 1: memory of the host that the
+       device's copies reach; kernels do not. */
+  int (*block_create)(int32_t device, uint64_t bytes, int32_t host, sluice_block **out, char *error,
                       size_t capacity);
   void (*block_destroy)(sluice_block *block);
   void *(*block_address)(sluice_block *block);
@@ -70,11 +71,15 @@ typedef struct sluice_backend {
   int (*queue_create)(int32_t device, int32_t threads, sluice_queue **out, char *error,
                       size_t capacity);
   void (*queue_destroy)(sluice_queue *queue);
-  /* stop: becomes other than 0 when the run is aborted; a long command may then end early with
+  /* Takes the first of `count` commands that follow each other, or as many more as it likes to take
+       at once. *taken: how many that were, also where the one after them failed. stop: becomes
+       other than 0 when the run is aborted; a long command may then end early with
        SLUICE_ABORTED. */
-  int (*submit)(sluice_queue *queue, const int32_t *command, void *const *bases,
-                const volatile uint8_t *stop, char *error, size_t capacity);
-  int (*finish)(sluice_queue *queue, char *error, size_t capacity);
+  int (*submit)(sluice_queue *queue, const int32_t *commands, int32_t count, void *const *bases,
+                const volatile uint8_t *stop, int32_t *taken, char *error, size_t capacity);
+  /* *nanoseconds: what all commands took by the device's own clock, where it has one; else left as
+       it is. */
+  int (*finish)(sluice_queue *queue, int64_t *nanoseconds, char *error, size_t capacity);
 } sluice_backend;
 
 /** A plug-in library exports this one symbol, a sluice_backend_init_fn. The table it returns lives

@@ -26,7 +26,8 @@ void check_status(const char *where, const Device &device, int status) {
 
 } // namespace
 
-Block::Block(const Device &device, uint64_t bytes) : device_(device), bytes_(bytes) {
+Block::Block(const Device &device, uint64_t bytes, bool host)
+    : device_(device), bytes_(bytes), host_(host), booked_(!host || device.is_cpu()) {
   sluice_device_info info{};
   const int known = device.backend->device_info(device.index, &info);
   if (known != SLUICE_OK || info.tile_bytes == 0) {
@@ -41,14 +42,14 @@ Block::Block(const Device &device, uint64_t bytes) : device_(device), bytes_(byt
   }
   char error[512] = "";
   const int status =
-      device.backend->block_create(device.index, tile_bytes_, &block_, error, sizeof error);
+      device.backend->block_create(device.index, tile_bytes_, host_, &block_, error, sizeof error);
   if (status != SLUICE_OK || !block_) throw Error(status ? status : SLUICE_OUT_OF_MEMORY, error);
-  pool_add(tile_bytes_);
+  if (booked_) pool_add(tile_bytes_);
 }
 
 Block::~Block() {
   device_.backend->block_destroy(block_);
-  pool_remove(tile_bytes_);
+  if (booked_) pool_remove(tile_bytes_);
 }
 
 void *Block::address() const { return device_.backend->block_address(block_); }

@@ -14,13 +14,15 @@ namespace sluice {
 
 class Block {
  public:
-  /** Throws Error: out of memory, or a size that is not possible. */
-  Block(const Device &device, uint64_t bytes);
+  /** host: memory of the host that the device's copies reach, not booked where the device has its
+   * own. Throws Error: out of memory, or a size that is not possible. */
+  Block(const Device &device, uint64_t bytes, bool host = false);
   ~Block();
   Block(const Block &) = delete;
   Block &operator=(const Block &) = delete;
 
   const Device &device() const { return device_; }
+  bool on_host() const { return host_; }
   uint64_t bytes() const { return bytes_; }
   uint64_t tile_bytes() const { return tile_bytes_; }
   /** Host address on the CPU, device address elsewhere. */
@@ -41,6 +43,7 @@ class Block {
  private:
   Device device_;
   uint64_t bytes_, tile_bytes_;
+  bool host_, booked_;
   sluice_block *block_ = nullptr;
 };
 

@@ -410,6 +410,22 @@ void timestep(const TimestepCommand &c, Rules &r) {
   r.written("out", c.out, 1, 1, 1, c.dim);
 }
 
+void copy(const CopyCommand &c, Rules &r) {
+  r.number("ticket", c.ticket, 0, kMax);
+  r.extents(c.frames, c.rows, c.cols, c.channels);
+  r.required("source", c.source, kFloat | kI32);
+  r.written("out", c.out, c.frames, c.rows, c.cols, c.channels, dtype_bit(c.source.dtype));
+  r.hold(c.out.dtype == c.source.dtype, "out: expected the source's dtype");
+}
+
+void join(const JoinCommand &c, Rules &r) { r.positive("ticket", c.ticket); }
+
+void fetch(const FetchCommand &c, Rules &r) {
+  r.number("weight", c.weight, 0, kMax);
+  r.positive("halves", c.halves);
+  r.required("out", c.out, kHalf);
+}
+
 struct Kind {
   const char *name;
   size_t bytes;
@@ -431,15 +447,18 @@ constexpr Kind kKinds[] = {
     {"timestep", sizeof(TimestepCommand)},
     {"quantise", sizeof(QuantiseCommand)},
     {"dequantise", sizeof(QuantiseCommand)},
+    {"copy", sizeof(CopyCommand)},
+    {"join", sizeof(JoinCommand)},
+    {"fetch", sizeof(FetchCommand)},
 };
-static_assert(sizeof kKinds / sizeof *kKinds == size_t(Opcode::dequantise) + 1);
+static_assert(sizeof kKinds / sizeof *kKinds == size_t(Opcode::fetch) + 1);
 static_assert(alignof(ConvCommand) == 4 && alignof(AttentionCommand) == 4 &&
                   alignof(NormFoldCommand) == 4,
               "commands are read in place from 32-bit words");
 
 const Kind &kind(Opcode opcode) {
   const uint32_t code = uint32_t(opcode);
-  return kKinds[code <= uint32_t(Opcode::dequantise) ? code : 0];
+  return kKinds[code <= uint32_t(Opcode::fetch) ? code : 0];
 }
 
 } // namespace
@@ -490,6 +509,15 @@ std::string check_command(const Header &h, const Abilities &abilities) {
     case Opcode::quantise:
     case Opcode::dequantise:
       quantise(reinterpret_cast<const QuantiseCommand &>(h), r);
+      break;
+    case Opcode::copy:
+      copy(reinterpret_cast<const CopyCommand &>(h), r);
+      break;
+    case Opcode::join:
+      join(reinterpret_cast<const JoinCommand &>(h), r);
+      break;
+    case Opcode::fetch:
+      fetch(reinterpret_cast<const FetchCommand &>(h), r);
       break;
   }
   return r.broken;

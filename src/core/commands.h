@@ -17,7 +17,7 @@
 namespace sluice {
 
 /** Raised whenever a struct here changes; a plan and a backend with other versions are refused. */
-constexpr int32_t kCommandVersion = 2;
+constexpr int32_t kCommandVersion = 3;
 
 enum class DType : int32_t { f32 = 0, f16 = 1, bf16 = 2, i32 = 3 };
 
@@ -47,14 +47,19 @@ enum class Opcode : int32_t {
   timestep = 12,
   quantise = 13,
   dequantise = 14,
+  copy = 15,
+  join = 16,
+  fetch = 17,
 };
 
-/** Slots of base addresses. Slots from kSlotBound on are bound anew for each run (a program's
- * inputs and outputs). */
+/** Slots of base addresses. The host slot is memory beside the device's, for what a plan keeps out
+ * of its budget: only copies touch it. Slots from kSlotBound on are bound anew for each run (a
+ * program's inputs and outputs). */
 constexpr int32_t kSlotNone = -1;
 constexpr int32_t kSlotArena = 0;
 constexpr int32_t kSlotWeights = 1;
-constexpr int32_t kSlotBound = 2;
+constexpr int32_t kSlotHost = 2;
+constexpr int32_t kSlotBound = 3;
 
 /** Output channels in one panel of packed weights: layout [ceil(N / 16)][K][16], zero-padded,
  * whatever the instruction set. */
@@ -290,6 +295,33 @@ struct QuantiseCommand {
   int32_t frames, rows, cols, channels;
   View source; ///< quantise: f32; dequantise: i32 [.., stored_words]
   View out;    ///< the other way round
+};
+
+/**
+ * out = source, bytes unchanged (one dtype). ticket 0: done when the command is. Otherwise it
+ * begins after all that was submitted before it, and may end as late as the join that has its
+ * ticket or a later one: until then nothing touches `out`, and nothing writes `source`. Tickets
+ * grow.
+ */
+struct CopyCommand {
+  Header header;
+  int32_t ticket;
+  int32_t frames, rows, cols, channels;
+  View source, out;
+};
+
+/** What comes after it finds the copies with tickets up to this one done. */
+struct JoinCommand {
+  Header header;
+  int32_t ticket;
+};
+
+/** Packs weight `weight` of the list that the run was given into `halves` 16-bit words at `out`.
+ * The CPU's way to stream: a weight is read from its file when it is needed. */
+struct FetchCommand {
+  Header header;
+  int32_t weight, halves;
+  View out; ///< f16, whatever the weight is
 };
 
 /** Words of a pixel of so many channels in eight-bit storage. */

@@ -13,28 +13,7 @@ namespace {
 
 using ull = unsigned long long;
 
-/** Bytes that a job writes; UINT64_MAX where they do not fit 64 bits. Same as packedBytes in
- * lib/planner/weights.ts. */
-uint64_t packed_bytes(const PackJob &job) {
-  const uint64_t outputs = uint64_t(job.outputs);
-  const uint64_t depth = saturating_mul(uint64_t(job.inputs), uint64_t(job.taps));
-  const uint64_t size = dtype_bytes(job.dtype);
-  switch (job.form) {
-    case PackForm::raw:
-      return saturating_mul(saturating_mul(outputs, depth), size);
-    case PackForm::vector:
-      return saturating_mul(saturating_mul(outputs, depth), 4);
-    case PackForm::panel:
-      return saturating_mul(saturating_mul(ceil16(outputs), depth), size);
-    case PackForm::panel_pairs:
-      return saturating_mul(saturating_mul(2 * ceil16(outputs / 2), depth), size);
-    case PackForm::vector_pairs:
-      return 2 * ceil16(outputs / 2) * 4;
-  }
-  return UINT64_MAX;
-}
-
-std::string broken_rule(const PackJob &job, uint64_t block_bytes) {
+std::string broken_rule(const PackJob &job) {
   constexpr int64_t kMaxAxis = int64_t(1) << 40;
   if (uint32_t(job.form) > uint32_t(PackForm::vector_pairs)) {
     return format("form: expected 0 to 4, got %d", int(job.form));
@@ -65,6 +44,10 @@ std::string broken_rule(const PackJob &job, uint64_t block_bytes) {
     return format("source: expected a range inside the source's %llu bytes, got %llu bytes at %llu",
                   ull(file), ull(job.source_bytes), ull(job.source_offset));
   }
+  return {};
+}
+
+std::string broken_destination(const PackJob &job, uint64_t block_bytes) {
   const uint64_t size = packed_bytes(job);
   if (job.destination % 4 || job.destination > block_bytes ||
       size > block_bytes - job.destination) {
@@ -75,6 +58,8 @@ std::string broken_rule(const PackJob &job, uint64_t block_bytes) {
   }
   return {};
 }
+
+} // namespace
 
 /** Host memory that some jobs go through, freed with this object. */
 class Staging {
@@ -102,6 +87,8 @@ class Staging {
   uint8_t *data_ = nullptr;
 };
 
+namespace {
+
 /** A session of the thread pool, closed whatever happens. */
 struct Session {
   Session() { ThreadPool::instance().open_session(); }
@@ -119,22 +106,72 @@ bool is_aligned(const PackJob &job) { return job.source_offset % dtype_bytes(job
 
 } // namespace
 
+uint64_t packed_bytes(const PackJob &job) {
+  const uint64_t outputs = uint64_t(job.outputs);
+  const uint64_t depth = saturating_mul(uint64_t(job.inputs), uint64_t(job.taps));
+  const uint64_t size = dtype_bytes(job.dtype);
+  switch (job.form) {
+    case PackForm::raw:
+      return saturating_mul(saturating_mul(outputs, depth), size);
+    case PackForm::vector:
+      return saturating_mul(saturating_mul(outputs, depth), 4);
+    case PackForm::panel:
+      return saturating_mul(saturating_mul(ceil16(outputs), depth), size);
+    case PackForm::panel_pairs:
+      return saturating_mul(saturating_mul(2 * ceil16(outputs / 2), depth), size);
+    case PackForm::vector_pairs:
+      return 2 * ceil16(outputs / 2) * 4;
+  }
+  return UINT64_MAX;
+}
+
+void check_jobs(const std::vector<PackJob> &jobs) {
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const std::string broken = broken_rule(jobs[i]);
+    if (!broken.empty()) throw Error(kStatusArgument, format("pack: job %zu, ", i) + broken);
+  }
+}
+
+Packer::Packer(const std::vector<PackJob> &jobs) {
+  uint64_t bytes = 0;
+  for (const PackJob &job : jobs) {
+    if (!is_aligned(job)) bytes = std::max(bytes, job.source_bytes);
+  }
+  aligned_ = std::make_unique<Staging>(bytes);
+}
+
+Packer::~Packer() = default;
+
+void Packer::pack(const PackJob &job, void *destination, int32_t threads) {
+  if (job.file) job.file->check_end(job.source_offset + job.source_bytes);
+  const uint8_t *source = (job.file ? job.file->data() : job.values.data()) + job.source_offset;
+  if (!is_aligned(job)) {
+    memcpy(aligned_->data(), source, job.source_bytes);
+    source = aligned_->data();
+  }
+  PackSource work{source,     job.dtype, int32_t(job.form), job.outputs,
+                  job.inputs, job.taps,  destination};
+  ThreadPool::instance().run(threads, pack_share, &work);
+  if (job.file) job.file->forget(job.source_offset, job.source_bytes);
+}
+
 Packing::Packing(std::shared_ptr<Block> block, std::vector<PackJob> jobs, int32_t threads)
     : block_(std::move(block)), jobs_(std::move(jobs)), threads_(threads) {
+  check_jobs(jobs_);
   for (size_t i = 0; i < jobs_.size(); ++i) {
-    const std::string broken = broken_rule(jobs_[i], block_->bytes());
+    const std::string broken = broken_destination(jobs_[i], block_->bytes());
     if (!broken.empty()) throw Error(kStatusArgument, format("pack: job %zu, ", i) + broken);
   }
 }
 
 uint64_t Packing::execute(Control &control) {
-  const bool on_host = block_->device().is_cpu();
-  uint64_t source_stage = 0, packed_stage = 0;
+  const bool on_host = block_->device().is_cpu() || block_->on_host();
+  uint64_t packed_stage = 0;
   for (const PackJob &job : jobs_) {
-    if (!is_aligned(job)) source_stage = std::max(source_stage, job.source_bytes);
     if (!on_host) packed_stage = std::max(packed_stage, packed_bytes(job));
   }
-  const Staging aligned(source_stage), packed(packed_stage);
+  Packer packer(jobs_);
+  const Staging packed(packed_stage);
   const Session session;
 
   uint64_t written = 0;
@@ -145,19 +182,10 @@ uint64_t Packing::execute(Control &control) {
     }
     const PackJob &job = jobs_[i];
     const uint64_t bytes = packed_bytes(job);
-    if (job.file) job.file->check_end(job.source_offset + job.source_bytes);
-    const uint8_t *source = (job.file ? job.file->data() : job.values.data()) + job.source_offset;
-    if (!is_aligned(job)) {
-      memcpy(aligned.data(), source, job.source_bytes);
-      source = aligned.data();
-    }
-    void *const destination =
-        on_host ? static_cast<uint8_t *>(block_->address()) + job.destination : packed.data();
-    PackSource work{source,     job.dtype, int32_t(job.form), job.outputs,
-                    job.inputs, job.taps,  destination};
-    ThreadPool::instance().run(threads_, pack_share, &work);
+    packer.pack(
+        job, on_host ? static_cast<uint8_t *>(block_->address()) + job.destination : packed.data(),
+        threads_);
     if (!on_host) block_->write(job.destination, packed.data(), bytes);
-    if (job.file) job.file->forget(job.source_offset, job.source_bytes);
     written += bytes;
     control.report(int64_t(i) + 1);
   }

@@ -1,7 +1,7 @@
 /**
  * @file
- * Packs weights of mapped files into a block: one job after another, each over all threads of the
- * pool.
+ * Packs weights of mapped files: all into a block, one job after another, or single ones when a run
+ * needs them; each over all threads of the pool.
  */
 #pragma once
 
@@ -27,6 +27,28 @@ struct PackJob {
   PackForm form;
   int64_t outputs, inputs, taps;
   uint64_t destination;
+};
+
+/** Bytes that a job writes; UINT64_MAX where they do not fit 64 bits. Same as packedBytes in
+ * lib/planner/weights.ts. */
+uint64_t packed_bytes(const PackJob &job);
+
+/** Throws Error (argument) that names the first job whose fields do not fit each other or its
+ * source. */
+void check_jobs(const std::vector<PackJob> &jobs);
+
+/** Packs jobs one at a time, from host memory to host memory. A session of the thread pool must be
+ * open. */
+class Packer {
+ public:
+  /** Takes what the jobs need to be staged in. Throws Error: out of memory. */
+  explicit Packer(const std::vector<PackJob> &jobs);
+  ~Packer();
+  /** Throws Error (io) where the file has become shorter. */
+  void pack(const PackJob &job, void *destination, int32_t threads);
+
+ private:
+  std::unique_ptr<class Staging> aligned_;
 };
 
 class Packing {

@@ -135,6 +135,11 @@ void quantise(const QuantiseCommand &c, Collector &out) {
   out.box("out", c.out, c.frames, c.rows, c.cols, narrows ? stored : plain, kWritten);
 }
 
+void copy(const CopyCommand &c, Collector &out) {
+  out.box("source", c.source, c.frames, c.rows, c.cols, c.channels);
+  out.box("out", c.out, c.frames, c.rows, c.cols, c.channels, kWritten);
+}
+
 void timestep(const TimestepCommand &c, Collector &out) {
   out.flat("t", c.t, 1);
   out.flat("out", c.out, uint64_t(c.dim), kWritten);
@@ -197,6 +202,16 @@ void ranges(const Header &command, int32_t threads, Claims &claims) {
     case Opcode::dequantise:
       quantise(reinterpret_cast<const QuantiseCommand &>(command), out);
       break;
+    case Opcode::copy:
+      copy(reinterpret_cast<const CopyCommand &>(command), out);
+      break;
+    case Opcode::join:
+      break;
+    case Opcode::fetch: {
+      const auto &c = reinterpret_cast<const FetchCommand &>(command);
+      out.flat("out", c.out, uint64_t(c.halves), kWritten);
+      break;
+    }
   }
   if (const Scratch scratch = scratch_of(command); scratch.view) {
     out.bytes("scratch", *scratch.view, uint64_t(threads) * scratch.bytes_per_thread, kWritten);

@@ -63,6 +63,8 @@ void Stream::add(int32_t index, size_t word) {
   const std::string broken = check_command(header, abilities);
   if (!broken.empty()) refuse(describe(index, header) + ", " + broken);
 
+  fetches_ = fetches_ || header.opcode == Opcode::fetch;
+  const bool copies = header.opcode == Opcode::copy;
   Entry entry{word, 0, 0, 0};
   Claims claims;
   ranges(header, 1, claims);
@@ -76,6 +78,9 @@ void Stream::add(int32_t index, size_t word) {
     if (range.end > slot_bytes_[slot]) {
       refuse(where + format(": expected bytes inside slot %d (%llu bytes), got %llu to %llu",
                             range.slot, ull(slot_bytes_[slot]), ull(range.begin), ull(range.end)));
+    }
+    if (range.slot == kSlotHost && !copies) {
+      refuse(where + ": expected memory of the device, got the host's, which copies alone reach");
     }
     if (range.written && range.slot == kSlotWeights) {
       refuse(where + ": expected an operand that may be written, got the weights");

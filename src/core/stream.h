@@ -16,8 +16,8 @@ namespace sluice {
 class Stream {
  public:
   /**
-   * Copies and checks the words. slot_bytes: size of each slot (arena, weights, then the bound
-   * ones). Throws Error (bad command) that names command, node and operand.
+   * Copies and checks the words. slot_bytes: size of each slot (arena, weights, host, then the
+   * bound ones). Throws Error (bad command) that names command, node and operand.
    */
   Stream(const Device &device, const int32_t *words, size_t count,
          std::vector<uint64_t> slot_bytes);
@@ -25,6 +25,8 @@ class Stream {
   const Device &device() const { return device_; }
   int32_t commands() const { return int32_t(entries_.size()); }
   const Header &command(int32_t index) const;
+  /** Whether some command packs a weight. */
+  bool fetches() const { return fetches_; }
   const std::vector<uint64_t> &slot_bytes() const { return slot_bytes_; }
 
   /** Throws Error (bad command) where the scratch of some command does not fit the arena with so
@@ -56,6 +58,7 @@ class Stream {
   std::vector<uint64_t> bound_ends_;
   std::vector<Entry> entries_;
   std::vector<BoundMark> marks_;
+  bool fetches_ = false;
 };
 
 /** `command 3 (conv, node 7)` */

@@ -46,7 +46,8 @@ int device_info(int32_t, sluice_device_info *out) {
   return SLUICE_OK;
 }
 
-int block_create(int32_t, uint64_t bytes, sluice_block **out, char *error, size_t capacity) {
+int block_create(int32_t, uint64_t bytes, int32_t, sluice_block **out, char *error,
+                 size_t capacity) {
   sluice_block *const block = new (std::nothrow) sluice_block{nullptr, bytes};
   if (block) block->data = static_cast<uint8_t *>(tiles_map(bytes));
   if (!block || !block->data) {
@@ -109,9 +110,10 @@ int execute_share(void *context, int32_t thread, int32_t threads) {
   return piece.kernels.execute(piece.command, piece.bases, piece.stop, thread, threads);
 }
 
-int submit(sluice_queue *queue, const int32_t *words, void *const *bases,
-           const volatile uint8_t *stop, char *error, size_t capacity) {
+int submit(sluice_queue *queue, const int32_t *words, int32_t, void *const *bases,
+           const volatile uint8_t *stop, int32_t *taken, char *error, size_t capacity) {
   const Header *const command = reinterpret_cast<const Header *>(words);
+  *taken = 0;
   if (const Scratch scratch = scratch_of(*command); scratch.view && scratch.bytes_per_thread) {
     // Threads without work leave their scratch untouched; a scan of a poisoned arena must still see
     // all that was claimed.
@@ -120,6 +122,7 @@ int submit(sluice_queue *queue, const int32_t *words, void *const *bases,
   }
   Piece piece{kernels(), command, bases, stop};
   const int status = ThreadPool::instance().run(queue->threads, execute_share, &piece);
+  *taken = status == SLUICE_OK;
   if (status == SLUICE_OK || status == SLUICE_ABORTED) return status;
   return fail(status, error, capacity, "%s",
               status == SLUICE_BAD_DATA
@@ -127,7 +130,7 @@ int submit(sluice_queue *queue, const int32_t *words, void *const *bases,
                   : "expected a command that these kernels know");
 }
 
-int finish(sluice_queue *, char *, size_t) { return SLUICE_OK; }
+int finish(sluice_queue *, int64_t *, char *, size_t) { return SLUICE_OK; }
 
 constexpr sluice_backend kBackend = {
     .version = SLUICE_BACKEND_VERSION,

@@ -8,6 +8,7 @@ import {
   decoderLike,
   randomProgram,
   randomValues,
+  skipLike,
   temporalDecoderLike,
 } from '../support/random-program.js'
 import { difference } from '../support/recorded.js'
@@ -49,6 +50,10 @@ async function agrees(program: Program, seed: number): Promise<void> {
     const sliced = await execute(program, seed, { dtype, budget })
     assert.equal(sliced.values, whole.values, `${program.name} ${seed} ${dtype}, sliced`)
     assert.is(sliced.measured, sliced.predicted)
+    if (dtype !== 'f16') continue
+    const streamed = await execute(program, seed, { dtype, streaming: 'always' })
+    assert.equal(streamed.values, whole.values, `${program.name} ${seed} ${dtype}, streamed`)
+    assert.is(streamed.measured, streamed.predicted)
   }
 }
 
@@ -67,6 +72,17 @@ test('random programs agree with the reference, sliced to the same bits', async 
 
 test('the end of a decoder, in bands of rows', async () => {
   await agrees(decoderLike(9, 7), 3)
+})
+
+test('skips that wait on the host', async () => {
+  const program = skipLike(3, 8, 6)
+  await agrees(program, 7)
+  const { weights } = randomValues(program, 7)
+  const budget = smallest(program, 7, 'f16')
+  const options = { device: gpu, dtype: 'f16', weights, budget } as const
+  const { hostBytes, programs } = planProgramOf(program, options)
+  assert.ok(hostBytes > 0)
+  assert.ok(programs.main!.program.nodes.some(({ op }) => op === 'move'))
 })
 
 test('temporal blocks whose statistics span all frames', async () => {

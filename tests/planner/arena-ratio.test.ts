@@ -68,7 +68,8 @@ function planner([network, [frames, rows, cols], activations]: Case) {
   const recompute = network.endsWith('unet') ? 0.02 : vaeRecompute
   const spec = { name: network, state: {}, programs, recompute }
   const target = { backend: 'cpu', threads: 2 }
-  const options = { target, weightDtype: () => 'f16' as const, activations }
+  const streaming = 'never' as const
+  const options = { target, weightDtype: () => 'f16' as const, activations, streaming }
   const weights = prepareStage(spec, options).weights.bytes
   const within = (arena?: number): ProgramPlan =>
     planStage(spec, { ...options, budget: arena && arena + weights }).programs.main!

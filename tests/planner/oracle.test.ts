@@ -9,7 +9,12 @@ import { PlanOracle } from '../support/oracle.js'
 import { smallProgram } from '../support/small-program.js'
 
 const target = { backend: 'cpu', threads: 2 }
-const options = { target, weightDtype: () => 'f16' as const, cost: roofline(target) }
+const options = {
+  target,
+  weightDtype: () => 'f16' as const,
+  cost: roofline(target),
+  streaming: 'never' as const,
+}
 const spec = (program: Program) => ({ name: 'small', state: {}, programs: { main: program } })
 
 function oracleOf(program: Program): { oracle: PlanOracle; prepared: Program; weights: number } {

@@ -13,7 +13,12 @@ function plan(
   const state = {}
   return planStage(
     { name: 'test', state, programs: { main: program } },
-    { target: { backend: 'cpu', threads: 2 }, weightDtype: () => 'f16', ...options },
+    {
+      target: { backend: 'cpu', threads: 2 },
+      weightDtype: () => 'f16',
+      streaming: 'never',
+      ...options,
+    },
   )
 }
 

@@ -85,7 +85,13 @@ for (const scheme of ['light', 'dark'] as const) {
         const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data
         return new Set(new Uint32Array(pixels.buffer)).size
       })(document.querySelector('#stage-1 canvas[data-pane=${pane}]'))`
-      await page.waitForFunction(`${colours} > 4`)
+      // Not waitForFunction, whose polling the page's own policy forbids.
+      let drawn = false
+      for (let i = 0; i < 250 && !drawn; i++) {
+        drawn = ((await page.evaluate(colours)) as number) > 4
+        if (!drawn) await page.waitForTimeout(20)
+      }
+      assert.ok(drawn, pane)
     }
     await page.screenshot({ path: path(`${scheme}.png`), fullPage: true })
     assert.ok(list().includes(`${scheme}.png`))

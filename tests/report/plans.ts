@@ -5,13 +5,15 @@ import { leastBudget } from '../../lib/pipelines/least-budget.js'
 import { planStage } from '../../lib/planner/plan.js'
 import { fullSize } from '../support/checkpoints.js'
 
+/** Weights stand in memory, so that denoising is the largest stage. */
+const streaming = 'never'
 const device = { device: 'cpu', threads: 2 }
 
 export async function embeddedPlan(
   options: { budget?: number | string; slices?: number; frames?: number } = {},
 ): Promise<PipelinePlan> {
   const { budget, ...shape } = options
-  return (await AnimateDiff.load(undefined, { ...device, budget })).plan(shape)
+  return (await AnimateDiff.load(undefined, { ...device, budget })).plan({ ...shape, streaming })
 }
 
 let smallest: Promise<PipelinePlan> | undefined
@@ -19,7 +21,7 @@ let smallest: Promise<PipelinePlan> | undefined
 /** The embedded model in the least memory; planned once. */
 export function smallestPlan(): Promise<PipelinePlan> {
   smallest ??= AnimateDiff.load(undefined, device).then(pipeline =>
-    embeddedPlan({ budget: pipeline.smallestBudget() }),
+    embeddedPlan({ budget: pipeline.smallestBudget({ streaming }) }),
   )
   return smallest
 }

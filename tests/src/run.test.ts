@@ -22,7 +22,7 @@ test('commands run in order, over bound slots and weights, whatever the threads'
   writer.binary(0, 0, {
     ...common,
     op: binaryCode.mul,
-    a: rows(0, channels, 2),
+    a: rows(0, channels, 3),
     b: { ...rows(0, 0, 1), strides: [0, 0, 0] },
     out: rows(0, channels),
   })
@@ -30,10 +30,10 @@ test('commands run in order, over bound slots and weights, whatever the threads'
     ...common,
     op: binaryCode.add,
     a: rows(0, channels),
-    b: rows(0, channels, 2),
-    out: rows(0, channels, 3),
+    b: rows(0, channels, 3),
+    out: rows(0, channels, 4),
   })
-  const slots = Float64Array.of(bytes, channels * 4, bytes, bytes)
+  const slots = Float64Array.of(bytes, channels * 4, 0, bytes, bytes)
   const stream = native().loadStream('cpu', writer.finish(), slots)
   const arena = native().createBlock('cpu', 4 * bytes)
   const weights = native().createBlock('cpu', channels * 4)
@@ -87,7 +87,7 @@ test('the high-water mark is the last byte claimed, scratch of idle threads incl
   })
   const threads = 7
   const end = 256 + threads * 128
-  const stream = native().loadStream('cpu', writer.finish(), Float64Array.of(end, 1024))
+  const stream = native().loadStream('cpu', writer.finish(), Float64Array.of(end, 1024, 0))
   const arena = native().createBlock('cpu', end)
   const weights = native().createBlock('cpu', 1024)
   arena.fill(0, arena.tileBytes, 0xa5)
@@ -113,7 +113,7 @@ test('progress rises to the number of commands, and ends there', async () => {
 })
 
 test('an empty stream is done at once', async () => {
-  const stream = native().loadStream('cpu', new Int32Array(0), Float64Array.of(0, 0))
+  const stream = native().loadStream('cpu', new Int32Array(0), Float64Array.of(0, 0, 0))
   const arena = native().createBlock('cpu', 1)
   const result = await stream.run(arena, null, none, 2).done
   assert.is(result.commands, 0)
@@ -190,12 +190,12 @@ test('a token id outside its table fails the command, and says which', async () 
     tableRows: 10,
     token0: 0,
     positionRows: 0,
-    ids: { slot: 2, dtype: dtypeCode.i32, offset: 0, strides: [0, 0, 0] },
+    ids: { slot: 3, dtype: dtypeCode.i32, offset: 0, strides: [0, 0, 0] },
     table: rows(0, 4, 1),
     positions: absent,
     out: rows(0, 4),
   })
-  const stream = native().loadStream('cpu', writer.finish(), Float64Array.of(64, 160, 12))
+  const stream = native().loadStream('cpu', writer.finish(), Float64Array.of(64, 160, 0, 12))
   const arena = native().createBlock('cpu', 128)
   const weights = native().createBlock('cpu', 160)
   const table = Float32Array.from({ length: 40 }, (_, i) => i)
@@ -219,10 +219,10 @@ test('blocks, bindings and threads of a run are checked', () => {
   writer.unary(0, 0, {
     act: actCode.none,
     extents: [1, 1, 1, 4],
-    source: rows(0, 4, 2),
+    source: rows(0, 4, 3),
     out: rows(0, 4),
   })
-  const stream = native().loadStream('cpu', writer.finish(), Float64Array.of(16, 8, 16))
+  const stream = native().loadStream('cpu', writer.finish(), Float64Array.of(16, 8, 0, 16))
   const arena = native().createBlock('cpu', 64)
   const small = native().createBlock('cpu', 4)
   const bound = Float64Array.of(16)

@@ -4,8 +4,8 @@ import { absent, actCode, CommandWriter, dtypeCode, type View } from '../../lib/
 import { native } from '../../lib/runtime/native.js'
 import { rows, throwsCode } from './support.js'
 
-const load = (words: Int32Array, slots = [1 << 16, 1 << 16]) =>
-  native().loadStream('cpu', words, Float64Array.from(slots))
+const load = (words: Int32Array, [arena, weights]: readonly number[] = [1 << 16, 1 << 16]) =>
+  native().loadStream('cpu', words, Float64Array.of(arena!, weights!, 0))
 
 /** One unary command over 4 x 8 floats; `change` edits its words. */
 function unary(change: (words: Int32Array) => void = () => {}): Int32Array {
@@ -46,7 +46,7 @@ test('a good stream loads, an empty one too', () => {
 })
 
 test('opcodes and lengths must be those of the structs', () => {
-  for (const opcode of [0, 15, -1, 2 ** 31 - 1, -(2 ** 31)]) {
+  for (const opcode of [0, 18, -1, 2 ** 31 - 1, -(2 ** 31)]) {
     refused(w => w.fill(opcode, 0, 1), /command 0 \(node 7\): expected a known opcode/)
   }
   for (const length of [0, -1, 22, 24, 2 ** 31 - 1]) {
@@ -79,8 +79,8 @@ test('every operand must lie inside its slot', () => {
     ['source', at.source],
     ['out', at.out],
   ] as const) {
-    refused(set(view, field.slot, 2), new RegExp(`${name}: expected a slot below 2, got 2`))
-    refused(set(view, field.slot, 2 ** 31 - 1), /expected a slot below 2/)
+    refused(set(view, field.slot, 3), new RegExp(`${name}: expected a slot below 3, got 3`))
+    refused(set(view, field.slot, 2 ** 31 - 1), /expected a slot below 3/)
     refused(set(view, field.slot, -1), new RegExp(`${name}: expected an operand, got none`))
     refused(set(view, field.slot, -2), /expected/)
     refused(set(view, field.dtype, dtypeCode.i32), /expected dtype f32, f16 or bf16/)
@@ -346,7 +346,7 @@ test('random words are refused or load, and never crash', () => {
 
 test('arguments of loadStream are checked', () => {
   const words = unary()
-  const slots = Float64Array.of(65536, 0)
+  const slots = Float64Array.of(65536, 0, 0)
   throwsCode(
     () => native().loadStream('cpu', [] as never, slots),
     'argument',

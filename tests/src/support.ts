@@ -51,7 +51,7 @@ export function unaryStream(
       out: rows(bytes, channels),
     })
   }
-  return native().loadStream('cpu', writer.finish(), Float64Array.of(2 * bytes, 0))
+  return native().loadStream('cpu', writer.finish(), Float64Array.of(2 * bytes, 0, 0))
 }
 
 /** How a script of children/ ended, run in a process of its own. */

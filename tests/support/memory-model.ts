@@ -1,6 +1,7 @@
 import { type AxisRange, restrict, slicedNodes } from '../../lib/planner/group.js'
 import type { ProgramPlan } from '../../lib/planner/plan.js'
 import type { Buffer } from '../../lib/planner/storage.js'
+import type { Streaming } from '../../lib/planner/streaming.js'
 import type { Node } from '../../lib/program/graph.js'
 import { opSpec } from '../../lib/program/op.js'
 import type { Region } from '../../lib/program/region.js'
@@ -9,16 +10,18 @@ import { dtypeBytes, elementCount, type Tensor } from '../../lib/program/tensor.
 /**
  * Runs a plan on a memory of names instead of numbers: each pair of bytes remembers which element of which tensor was written there
  * last. Written apart from the planner's own notions of lifetime and overlap; it knows only what commands read and write.
+ * Streamed weights come where their buffers begin, and must be whole each time that their op runs.
  * Returns what is wrong, in words; empty when the plan is sound:
  * every read finds the element that it wants, every element is computed exactly once, scratch touches nothing that is needed, and no
  * command writes where it still reads, except over the very element that it replaces.
  */
-export function checkPlan(plan: ProgramPlan): string[] {
+export function checkPlan(plan: ProgramPlan, streaming?: Streaming): string[] {
   const faults: string[] = []
   const memory = new Float64Array(Math.ceil(plan.bytes / 2)).fill(-1)
   const bound = new Set<Tensor>([
     ...Object.values(plan.program.inputs),
     ...Object.values(plan.program.outputs),
+    ...plan.program.nodes.flatMap(({ output }) => (output.host ? [output] : [])),
   ])
   const home = new Map<Tensor, { offset: number; buffer: Buffer }[]>()
   const scratch = new Map<Node, { offset: number; buffer: Buffer }[]>()
@@ -35,6 +38,7 @@ export function checkPlan(plan: ProgramPlan): string[] {
     for (const tensor of buffer.tensors) append(home, tensor, offset, buffer)
     if (buffer.node) append(scratch, buffer.node, offset, buffer)
   })
+  const arrived = new Set<object>()
   const names = new Map<Tensor, number>()
   let nextName = 0
   let step = 0
@@ -47,8 +51,31 @@ export function checkPlan(plan: ProgramPlan): string[] {
     return names.get(tensor)!
   }
 
+  const weights = plan.groups.flatMap(({ nodes }) => nodes.flatMap(n => streaming?.of(n) ?? []))
+  const arriving = weights.map(({ tensor }, i) => {
+    const [place] = home.get(tensor) ?? []
+    if (!place) faults.push(`${tensor.name} is kept nowhere`)
+    return { place, name: 1e12 + i, bytes: weights[i]!.weight.bytes }
+  })
+  let time = 0
   for (const group of plan.groups) {
+    const { bands } = plan.slicings[group.id]!
     for (const { node, outer, ranges, slice } of slicedNodes(group, plan.slicings[group.id]!)) {
+      const now = time + group.nodes.indexOf(node)
+      for (const weight of arriving) {
+        const { place, name, bytes } = weight
+        if (!place || place.buffer.start > now || arrived.has(weight)) continue
+        arrived.add(weight)
+        if (place.buffer.bytes < bytes) faults.push(`a streamed weight of ${bytes} bytes has less`)
+        memory.fill(name, place.offset / 2, (place.offset + bytes) / 2)
+      }
+      weights.forEach(({ node: reader, weight }, i) => {
+        const { place, name } = arriving[i]!
+        if (reader.output !== node.output || !place) return
+        const [from, to] = [place.offset / 2, (place.offset + weight.bytes) / 2]
+        if (memory.subarray(from, to).some(cell => cell !== name))
+          faults.push(`${node.name}: its streamed weight ${weight.tensor.name} was overwritten`)
+      })
       /** Memory cells of a region's elements: [element index, first cell, cells]. */
       const cells = function* (
         tensor: Tensor,
@@ -130,6 +157,7 @@ export function checkPlan(plan: ProgramPlan): string[] {
         }
       }
     }
+    time += group.nodes.length * (bands ?? 1)
   }
   for (const [tensor, counts] of written) {
     const wrong = counts.findIndex(count => count !== 1)

@@ -280,3 +280,34 @@ export function temporalDecoderLike(
     return { sample: conv2d(norm(hidden, 'frame'), weights.conv(3, wide / 2, 3)) }
   })
 }
+
+/** The shape of a UNet: wide features at full resolution that wait, while many steps at half of it go by, to be read as skips. */
+export function skipLike(frames: number, rows: number, cols: number, wide = 16): Program {
+  return program(`skip-${frames}x${rows}x${cols}`, trace => {
+    const weights = new Weights(trace)
+    const norm = (source: Tensor) => {
+      const count = source.shape[3]!
+      return groupNorm(source, weights.vector(count), weights.vector(count), {
+        groups: 4,
+        act: 'silu',
+      })
+    }
+    const block = (source: Tensor) => {
+      const count = source.shape[3]!
+      const first = conv2d(norm(source), weights.conv(count, count, 3))
+      return add(conv2d(norm(first), weights.conv(count, count, 3)), source)
+    }
+    const stem = conv2d(trace.input('sample', [frames, rows, cols, 4]), weights.conv(wide, 4, 3))
+    const skips = [block(stem)]
+    skips.push(block(skips[0]!))
+    let hidden = conv2d(skips[1]!, weights.conv(wide, wide, 3), { stride: 2 })
+    for (let i = 0; i < 5; i++) hidden = block(hidden)
+    hidden = conv2d(upsampleNearest(hidden, [rows, cols]), weights.conv(wide, wide, 3))
+    for (const skip of skips.reverse()) {
+      const both = [hidden, skip] as const
+      const mixed = conv2d(both, weights.conv(wide, 2 * wide, 3))
+      hidden = add(mixed, conv2d(both, weights.conv(wide, 2 * wide, 1)))
+    }
+    return { sample: conv2d(norm(hidden), weights.conv(3, wide, 3)) }
+  })
+}

@@ -143,6 +143,7 @@ int run_embedding(const EmbeddingCommand &, Bases, int32_t thread, int32_t threa
 int run_timestep(const TimestepCommand &, Bases, int32_t thread, int32_t threads);
 int run_quantise(const QuantiseCommand &, Bases, int32_t thread, int32_t threads);
 int run_dequantise(const QuantiseCommand &, Bases, int32_t thread, int32_t threads);
+int run_copy(const CopyCommand &, Bases, int32_t thread, int32_t threads);
 void pack(const PackSource &, int32_t thread, int32_t threads);
 int64_t multiply_adds(int64_t rounds);
 

@@ -36,6 +36,12 @@ int execute(const Header *command, void *const *slots, const volatile uint8_t *s
       return run_quantise(*(const QuantiseCommand *)command, bases, thread, threads);
     case Opcode::dequantise:
       return run_dequantise(*(const QuantiseCommand *)command, bases, thread, threads);
+    case Opcode::copy:
+      return run_copy(*(const CopyCommand *)command, bases, thread, threads);
+    case Opcode::join: // copies are done when their command is
+      return SLUICE_OK;
+    case Opcode::fetch:
+      break;
   }
   return SLUICE_BAD_COMMAND;
 }

@@ -30,6 +30,9 @@ const usesScratch = device === 'cpu'
 /** How the tests of products store activations: float32, or what a GPU computes with. */
 export const activations = (process.env.SLUICE_TEST_DTYPE ?? 'f32') as FloatType
 
+/** Part of the names of the cases that run; all without one. */
+export const onlyCases = process.env.SLUICE_TEST_CASES ?? ''
+
 const untouched = 0x7fc0dead
 const capacity = 16 << 20
 const mostThreads = 3
@@ -125,7 +128,7 @@ export class Memory {
     const writer = new CommandWriter()
     write(writer)
     const bytes = this.end
-    const stream = native().loadStream(device, writer.finish(), Float64Array.of(bytes, 0))
+    const stream = native().loadStream(device, writer.finish(), Float64Array.of(bytes, 0, 0))
     const arena = native().createBlock(device, bytes)
     try {
       arena.write(0, this.words.subarray(0, bytes / 4))

@@ -1,0 +1,24 @@
+/**
+ * @file
+ * Commands are launched in segments: as many as one graph holds, and as the device gets through
+ * between two looks at the abort flag.
+ */
+#pragma once
+
+#include "core/commands.h"
+#include "device.hpp"
+
+namespace sluice::cuda {
+
+/** Consecutive commands. */
+struct Segment {
+  const int32_t *words;
+  int32_t count;      ///< commands
+  int32_t word_count; ///< of all of them
+};
+
+/** The next segment of `count` commands, at least one; a function of the commands and the device
+ * alone, so that a run finds the segments of the last one. */
+Segment next_segment(const int32_t *words, int32_t count, const Device &device);
+
+} // namespace sluice::cuda

@@ -1,0 +1,189 @@
+// Mutants of the CUDA kernels: what is planted where. All mutants of a file live in one text, each
+// behind `mutant(N)`, so that one compilation serves them all and a run chooses its mutant.
+
+/** Ways in which the sources of kernels are changed: `find` matches a site, `make` gives its wrong twins by name. */
+const RULES = [
+  { find: /\bblock_sync\(\);/, kind: 'barrier', make: () => ({ 'left out': '' }) },
+  { find: /\bwarp_sync\(\);/, kind: 'warp barrier', make: () => ({ 'left out': '' }) },
+  { find: /\bptx::copy_commit\(\);/, kind: 'commit', make: () => ({ 'left out': '' }) },
+  {
+    find: /\bptx::copy_wait<([^>]+)>\(\);/,
+    kind: 'wait',
+    make: ([, left]) => ({ 'left out': '', 'one group more': `ptx::copy_wait<${left} + 1>();` }),
+  },
+  // Which stage, which block of the depth or of the keys.
+  {
+    find: /\bblock % (\w+)(?= \*)/,
+    kind: 'stage',
+    // A ring of stages that is turned as a whole would be the same ring: it is made smaller.
+    make: ([, n]) =>
+      n === 'kStages'
+        ? { 'a stage too few': `(block % (${n} - 1))` }
+        : { 'the next': `((block + 1) % ${n})` },
+  },
+  {
+    find: /\bstage_of\((\w+)\)(?!;?$| \{)/,
+    kind: 'stage',
+    make: ([, b]) => ({ 'the next': `stage_of(${b} + 1)`, 'the one after': `stage_of(${b} + 2)` }),
+  },
+  {
+    find: /\b(fetch|deliver)\((\w+(?: \+ 1)?)\);/,
+    kind: 'stage',
+    make: ([, call, b]) => ({ 'the next': `${call}(${b} + 1);`, 'left out': '' }),
+  },
+  {
+    find: /\bblock \+ kStages - 1\b/,
+    kind: 'stage',
+    make: () => ({ 'one too near': '(block + kStages - 2)', 'one too far': '(block + kStages)' }),
+  },
+  {
+    find: /\bring \+ Tile::kStageElements\b/,
+    kind: 'stage',
+    make: () => ({ 'the first': 'ring' }),
+  },
+  {
+    find: /\bblock < kStages - 1\b/,
+    kind: 'loop',
+    make: () => ({ 'one stage less': '(block < kStages - 2)' }),
+  },
+  {
+    find: /\b(block \+ 1|next) < blocks\b/,
+    kind: 'loop',
+    make: ([, n]) => ({ 'one block less': `(${n} + 1 < blocks)` }),
+  },
+  {
+    find: /\bround == 0 \|\| blocks > 1\b/,
+    kind: 'loop',
+    make: () => ({
+      'the first round alone': '(round == 0)',
+      'with many blocks alone': '(blocks > 1)',
+    }),
+  },
+  // What lanes exchange.
+  {
+    find: /\bshuffle_xor\((\w+), (\w+)\)/,
+    kind: 'shuffle',
+    make: ([, x, m]) => ({ 'left out': x, 'another lane': `shuffle_xor(${x}, ${m} * 2 % 32)` }),
+  },
+  {
+    find: /\bshuffle\((\w+), (\w+)\)/,
+    kind: 'shuffle',
+    make: ([, x, l]) => ({ 'left out': x, 'another lane': `shuffle(${x}, ${l} + 1)` }),
+  },
+  {
+    find: /\b(mask|half) > 0\b/,
+    kind: 'shuffle',
+    make: ([, m]) => ({ 'without the last step': `(${m} > 1)` }),
+  },
+  {
+    find: /(?<=(?:mask|half) = )([^;]+?) \/ 2(?=;)/,
+    kind: 'shuffle',
+    make: ([, all]) => ({ 'without the first step': `(${all} / 4)` }),
+  },
+  // Rows of matrices that lanes name.
+  {
+    find: /\blane \/ 16\b/,
+    kind: 'matrix row',
+    make: () => ({ 'the other matrix': '(1 - lane / 16)' }),
+  },
+  {
+    find: /\blane % 16\b/,
+    kind: 'matrix row',
+    make: () => ({ 'another row': '((lane % 16) ^ 1)' }),
+  },
+  {
+    find: /\blane \/ 8 % 2\b/,
+    kind: 'matrix row',
+    make: () => ({ 'the other matrix': '(1 - lane / 8 % 2)' }),
+  },
+  {
+    find: /\blane % 8\b/,
+    kind: 'matrix row',
+    make: () => ({ 'another row': '((lane % 8) ^ 1)' }),
+  },
+  {
+    find: /\bptx::load_matrices(_transposed)?\((?=\s*[a-z])/,
+    kind: 'matrix',
+    make: ([, t]) => ({ 'read the other way': `ptx::load_matrices${t ? '' : '_transposed'}(` }),
+    call: true,
+  },
+]
+
+/** Mutants that are no defects, by file, site and what was done, and why. */
+export const EQUIVALENT = {}
+
+/** End of the bracket that opens at `open`, one past it. */
+function closing(text, open) {
+  let depth = 0
+  for (let i = open; i < text.length; i++) {
+    if (text[i] === '(') depth++
+    else if (text[i] === ')' && --depth === 0) return i + 1
+  }
+  throw new Error('expected brackets in pairs')
+}
+
+/** The text with comments blanked out, of the same length. */
+const code = text =>
+  text.replace(/\/\*[\s\S]*?\*\/|\/\/[^\n]*/g, comment => comment.replace(/[^\n]/g, ' '))
+
+/** A site's text with its mutants: statements keep their place in an if, expressions in an expression. */
+function switched(original, twins) {
+  const statement = original.endsWith(';')
+  if (statement) {
+    const cases = twins.map(({ number, text }) => `if (::mutant(${number})) { ${text} } else `)
+    return `{ ${cases.join('')}{ ${original} } }`
+  }
+  return `(${twins.map(({ number, text }) => `::mutant(${number}) ? ${text} : `).join('')}${original})`
+}
+
+/**
+ * Plants every mutant of one source.
+ * @param file its path, for the mutants' names
+ * @param first the first mutant's number
+ * @returns the text, and a mutant a wrong twin: number, file, line, kind, what and the site's text
+ */
+export function plant(file, text, first) {
+  const plain = code(text)
+  const mutants = []
+  const changes = []
+  for (const { find, kind, make, call } of RULES) {
+    for (const match of plain.matchAll(new RegExp(find, 'g'))) {
+      const begin = match.index
+      const end = call ? closing(plain, begin + match[0].length - 1) : begin + match[0].length
+      const original = text.slice(begin, end) + (call ? ';' : '')
+      const rest = text.slice(begin + match[0].length, end)
+      const twins = Object.entries(make(match)).map(([what, twin]) => {
+        const number = first + mutants.length
+        const line = text.slice(0, begin).split('\n').length
+        mutants.push({ number, file, line, kind, what, site: match[0] })
+        return { number, text: call ? `${twin}${rest};` : twin }
+      })
+      changes.push({ begin, end: call ? end + 1 : end, original, twins, call })
+    }
+  }
+  return { text: apply(text, changes), mutants }
+}
+
+/** Makes the changes, from the innermost out: a call's may hold others'. */
+function apply(text, changes) {
+  changes.sort((a, b) => b.begin - a.begin || a.end - b.end)
+  let out = text
+  for (const change of changes) {
+    const inside = changes.filter(
+      o => o !== change && o.begin >= change.begin && o.end <= change.end,
+    )
+    const grown = inside.reduce((sum, o) => sum + (o.grown ?? 0), 0)
+    const original = out.slice(change.begin, change.end + grown)
+    const twins = change.call
+      ? change.twins.map(twin => ({
+          ...twin,
+          // The arguments as they are by now, with the mutants inside them.
+          text: twin.text.slice(0, twin.text.indexOf('(')) + original.slice(original.indexOf('(')),
+        }))
+      : change.twins
+    const made = switched(original, twins)
+    change.grown = made.length - original.length
+    out = out.slice(0, change.begin) + made + out.slice(change.end + grown)
+  }
+  return out
+}
