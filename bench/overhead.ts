@@ -68,7 +68,7 @@ async function packing(): Promise<{ bytes: number; seconds: number }> {
   const samples: number[] = []
   for (let i = 0; i < 3; i++) {
     const block = native().createBlock('cpu', layout.bytes)
-    const list = new PackList(native(), { ...layout, weights: wanted }, source)
+    const list = new PackList(native(), wanted, source)
     const begin = performance.now()
     await native().pack(block, list.jobs, mostThreads).done
     samples.push((performance.now() - begin) / 1000)
