@@ -34,6 +34,7 @@ export function prepare(program: Program, threads: number): Prepared {
   const slots = Float64Array.of(
     plan.arenaBytes,
     plan.weights.bytes,
+    0,
     ...tensors.map(([, tensor]) => tensorBytes(tensor)),
   )
   const bindings = Float64Array.from(tensors, ([name]) => plan.state[name]!.offset)

@@ -84,7 +84,7 @@ export class Network {
     ]
     const sizes = [...Object.values(program.inputs), ...Object.values(program.outputs)]
     const { words } = lower(plan.programs.main!, plan.weights, aligned(plan.stateBytes))
-    const slots = [plan.arenaBytes, plan.weights.bytes, ...sizes.map(tensorBytes)]
+    const slots = [plan.arenaBytes, plan.weights.bytes, 0, ...sizes.map(tensorBytes)]
     const stream = native().loadStream('cpu', words, Float64Array.from(slots))
     const bindings = Float64Array.from(tensors, name => plan.state[name]!.offset)
     const out = tensors.find(name => name.startsWith('out:'))!
