@@ -36,7 +36,12 @@ export class Network {
   ) {}
 
   static async open(program: Program, source: WeightSource, threads: number): Promise<Network> {
-    const { weights: layout } = planProgramOf(program, { device: 'cpu', threads, weights: source })
+    const { weights: layout } = planProgramOf(program, {
+      device: 'cpu',
+      threads,
+      weights: source,
+      streaming: 'never',
+    })
     const block = native().createBlock('cpu', layout.bytes)
     const list = new PackList(native(), layout.weights, source)
     const begin = performance.now()
@@ -48,7 +53,14 @@ export class Network {
   /** @param arena most bytes beside the weights; undefined: as fast as can be; 0: the least that works */
   plan(arena?: number, slices?: number): StagePlan {
     const { program, threads, source: weights } = this
-    const options = { device: 'cpu', threads, weights, slices, streaming: 'never' } as const
+    const options = {
+      device: 'cpu',
+      threads,
+      weights,
+      slices,
+      streaming: 'never' as const,
+      spill: false,
+    }
     if (arena === undefined) return planProgramOf(program, options)
     const plan = (budget: number) => planProgramOf(program, { ...options, budget })
     try {

@@ -44,6 +44,8 @@ interface Case {
   act?: keyof typeof actCode
   /** Rows and columns of a tile, free floats behind its pixels. */
   tile?: readonly [number, number, number]
+  /** Frames in a tile, where that is a whole frame. */
+  together?: number
   /** Pixels begin at multiples of eight elements, so that a GPU copies them as they are. */
   aligned?: boolean
 }
@@ -131,7 +133,8 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
     4 *
     ((tileRows - 1) * stride + kernel[0]) *
     ((tileCols - 1) * stride + kernel[1]) *
-    (inputs + free)
+    (inputs + free) *
+    (c.together ?? 1)
   const scratch = memory.scratch(scratchBytes)
 
   /** Output rows [begin, end) of frames [first, first + count). */
@@ -407,6 +410,37 @@ const cases: Record<string, Case> = {
     bias: true,
     residual: 'in place',
     tile: [4, 5, 0],
+  },
+  'a linear layer with K of several blocks': {
+    stored: [2, 9],
+    sources: [400, 701],
+    channels: 40,
+    residual: 'apart',
+    vector: 'shared',
+    tile: [2, 9, 0],
+  },
+  'frames that share a tile': {
+    ...same3,
+    stored: [4, 5],
+    frames: 5,
+    sources: [20, 13],
+    channels: 37,
+    bias: true,
+    vector: 'each frame',
+    residual: 'apart',
+    affine: 'each frame',
+    prologue: 'silu',
+    tile: [4, 5, 8],
+    together: 2,
+  },
+  'frames that share a tile, of several blocks': {
+    ...same3,
+    stored: [4, 4],
+    frames: 9,
+    sources: [330],
+    channels: 16,
+    tile: [4, 4, 0],
+    together: 9,
   },
   'whole chunks: a linear layer': {
     stored: [3, 43],
