@@ -33,8 +33,8 @@ export interface CostTable {
   readonly grids: Readonly<Record<string, CostGrid>>
 }
 
-/** Raised when kinds or extents mean something else; other tables are not used. */
-export const costTableVersion = 1
+/** Raised when kinds or extents mean something else, or kernels changed; other tables are not used. */
+export const costTableVersion = 2
 
 /** A command as the table sees it. */
 export interface CommandShape {
