@@ -56,7 +56,7 @@ async function main(argv: readonly string[]): Promise<number> {
       number('tolerance', 0),
       2e-4,
     )
-    .option('--budget <bytes>', 'most memory, such as 64MiB', bytes)
+    .option('--budget <bytes>', 'most memory, such as 64MiB', bytes('budget'))
     .option('--smallest', 'run within the least budget that fits')
     .option('--slices <count>', 'slice every group so often', integer('slices', 1))
     .option('--device <id>', 'auto, cpu, cuda:0')
@@ -86,7 +86,11 @@ async function main(argv: readonly string[]): Promise<number> {
     .command('arena')
     .description('offsets for buffers with lifetimes, in the least memory')
     .argument('<file>', 'CSV with the columns id, lower, upper and size')
-    .option('--capacity <bytes>', 'memory that is enough; exit code 1 when it is not', bytes)
+    .option(
+      '--capacity <bytes>',
+      'memory that is enough; exit code 1 when it is not',
+      bytes('capacity'),
+    )
     .option('--nodes <count>', 'how long to search', integer('nodes', 0))
     .option('-o, --out <file>', 'write the rows with their offsets here instead of to the output')
     .action(async (file, options) => (await import('./arena.js')).arena(file, options))

@@ -99,7 +99,7 @@ export function addPipelineOptions(command: Command): Command {
     )
     .option('--karras', 'Karras sigmas, for euler and dpmpp-2m')
     .option('--no-karras', "no Karras sigmas, where the checkpoint's scheduler has them")
-    .option('--budget <bytes>', 'most memory, such as 512MiB or "2 GiB"', bytes)
+    .option('--budget <bytes>', 'most memory, such as 512MiB or "2 GiB"', bytes('budget'))
     .option('--device <id>', 'auto, cpu, cuda:0')
     .option('--threads <count>', 'threads to use', integer('threads', 1))
     .option(
@@ -123,7 +123,7 @@ export function addPipelineOptions(command: Command): Command {
     .option('--no-spill', "keep features out of the host's memory, beside a GPU")
     .option(
       '--slices <count>',
-      'slice every group so often, whatever the budget',
+      'slice every group so often, instead of as the budget asks',
       integer('slices', 1),
     )
     .option(
@@ -157,8 +157,9 @@ export function number(name: string, least = Number.NEGATIVE_INFINITY): (text: s
   }
 }
 
-export function bytes(text: string): number {
-  return parseBytes(text, '--budget')
+/** Parser of an option in bytes. */
+export function bytes(name: string): (text: string) => number {
+  return text => parseBytes(text, `--${name}`)
 }
 
 /** Opens the checkpoint with the pipeline that it names: configurations only. */

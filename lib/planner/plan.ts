@@ -448,7 +448,7 @@ function refuse(plan: StagePlan, allowed: number): BudgetError {
   const parts = `weights ${formatBytes(weights.bytes)}${streamed}, state ${formatBytes(stateBytes)}, arena ${formatBytes(worst.bytes)}`
   return new BudgetError(
     `budget: expected at least ${needed} bytes (${formatBytes(needed)}) for stage ${name}, got ${allowed} (${formatBytes(allowed)}); ` +
-      `${parts}; peak in ${op}, largest tensor ${tensor}; allow ${formatBytes(needed)}, or ask for fewer frames or a smaller picture`,
+      `${parts}; peak in ${op}, largest tensor ${tensor}; allow ${needed} bytes, or ask for fewer frames or a smaller picture`,
     { needed, allowed, stage: name, op, tensor },
   )
 }
