@@ -6,7 +6,7 @@ import { openProgram, programPlanner } from '../../lib/runtime/executable.js'
 import { decoderLike, randomProgram, randomValues } from '../support/random-program.js'
 
 /** `SLUICE_PROGRAMS=200` tries as many random programs, for minutes. */
-const count = Number(process.env.SLUICE_PROGRAMS) || 12
+const count = Number(process.env.SLUICE_PROGRAMS) || 8
 const programs = [
   ...Array.from({ length: count }, (_, seed) => randomProgram(seed)),
   decoderLike(12, 6),
