@@ -1,7 +1,7 @@
 import type { Node, Program } from '../program/graph.js'
 import { flopsOf } from '../program/op.js'
 import { type Tensor, tensorBytes } from '../program/tensor.js'
-import { statistics } from './expand.js'
+import { readersOf, shortestWait, waits } from './waits.js'
 
 /** A tensor that waits for its last readers and can be made again for them. */
 export interface Recomputable {
@@ -27,26 +27,15 @@ export interface Recomputable {
  */
 export function recomputable(program: Program): Recomputable[] {
   const step = new Map(program.nodes.map((node, i) => [node, i]))
-  const readers = new Map<Tensor, Node[]>()
-  for (const node of program.nodes)
-    for (const tensor of new Set(node.inputs.map(input => input.tensor)))
-      readers.set(tensor, [...(readers.get(tensor) ?? []), node])
-  const outputs = new Set(Object.values(program.outputs))
+  const readers = readersOf(program)
   const lastRead = (tensor: Tensor) =>
     Math.max(...(readers.get(tensor) ?? []).map(reader => step.get(reader)!))
 
   const found: Recomputable[] = []
-  for (const producer of program.nodes) {
-    const tensor = producer.output
-    if (outputs.has(tensor) || statistics.has(producer.op) || tensor.shape.length < 4) continue
-    const uses = [producer, ...(readers.get(tensor) ?? [])]
-    const wait = (i: number) => step.get(uses[i]!)! - step.get(uses[i - 1]!)!
-    let widest = 1
-    for (let i = 2; i < uses.length; i++) if (wait(i) > wait(widest)) widest = i
-    if (uses.length < 2) continue
+  for (const { tensor, producer, uses, widest, steps } of waits(program, readers)) {
     const late = uses.slice(widest)
     const barrier = late.length === 1 && widest === 2 && uses[1]!.op === 'norm_partials'
-    if (!barrier && wait(widest) < shortestWait) continue
+    if (!barrier && steps < shortestWait) continue
     const readAgain = step.get(late[late.length - 1]!)!
     const alive = producer.inputs.every(
       ({ tensor: read }) =>
@@ -64,9 +53,6 @@ export function recomputable(program: Program): Recomputable[] {
   }
   return found.sort((a, b) => a.flops / a.bytes - b.flops / b.bytes || a.tensor.id - b.tensor.id)
 }
-
-/** Steps between two uses under which a tensor is not worth making again, but for a barrier. */
-const shortestWait = 24
 
 /** The program with the producers of `chosen` run again before their late readers. */
 export function recompute(program: Program, chosen: readonly Recomputable[]): Program {

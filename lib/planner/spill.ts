@@ -3,7 +3,7 @@ import { operand } from '../program/graph.js'
 import { defineOp, ruleError } from '../program/op.js'
 import { regionVolume } from '../program/region.js'
 import { dtypeBytes, type Tensor, tensorBytes } from '../program/tensor.js'
-import { statistics } from './expand.js'
+import { shortestWait, waits } from './waits.js'
 
 /** A tensor that waits for its last readers, and can wait in the host's memory. */
 export interface Spillable {
@@ -29,30 +29,15 @@ export const moveOp = defineOp({
   }),
 })
 
-/** Steps between two uses under which a tensor is not worth moving. */
-const shortestWait = 24
-
 /** Features that wait long, largest first. */
 export function spillable(program: Program): Spillable[] {
-  const step = new Map(program.nodes.map((node, i) => [node, i]))
-  const readers = new Map<Tensor, Node[]>()
-  for (const node of program.nodes)
-    for (const tensor of new Set(node.inputs.map(input => input.tensor)))
-      readers.set(tensor, [...(readers.get(tensor) ?? []), node])
-  const outputs = new Set(Object.values(program.outputs))
-  const found: Spillable[] = []
-  for (const producer of program.nodes) {
-    const tensor = producer.output
-    if (outputs.has(tensor) || statistics.has(producer.op) || tensor.shape.length < 4) continue
-    const uses = [producer, ...(readers.get(tensor) ?? [])]
-    const wait = (i: number) => step.get(uses[i]!)! - step.get(uses[i - 1]!)!
-    let widest = 1
-    for (let i = 2; i < uses.length; i++) if (wait(i) > wait(widest)) widest = i
-    if (uses.length < 2 || wait(widest) < shortestWait) continue
-    const [early, late] = [uses[widest - 1]!, uses.slice(widest)]
-    found.push({ tensor, early, late, bytes: tensorBytes(tensor) })
-  }
-  return found.sort((a, b) => b.bytes - a.bytes || a.tensor.id - b.tensor.id)
+  return waits(program)
+    .filter(({ steps }) => steps >= shortestWait)
+    .map(({ tensor, uses, widest }) => {
+      const [early, late] = [uses[widest - 1]!, uses.slice(widest)]
+      return { tensor, early, late, bytes: tensorBytes(tensor) }
+    })
+    .sort((a, b) => b.bytes - a.bytes || a.tensor.id - b.tensor.id)
 }
 
 /** The program with the tensors of `chosen` moved to the host while they wait, and back for each reader apart, so that none is whole. */

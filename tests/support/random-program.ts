@@ -176,6 +176,12 @@ class Weights {
   vector(length: number): Tensor {
     return this.trace.weight(`v${this.count++}`, [length])
   }
+  /** Group norm of four groups, with its own scale and shift, and SiLU. */
+  norm(source: Tensor): Tensor {
+    const count = source.shape[3]!
+    const options = { groups: 4, act: 'silu' } as const
+    return groupNorm(source, this.vector(count), this.vector(count), options)
+  }
   matrix(outputs: number, inputs: number): Tensor {
     return this.trace.weight(`m${this.count++}`, [outputs, inputs])
   }
@@ -214,13 +220,7 @@ export function randomValues(
 export function decoderLike(rows: number, cols: number, wide = 16): Program {
   return program(`decoder-${rows}x${cols}`, trace => {
     const weights = new Weights(trace)
-    const norm = (source: Tensor) => {
-      const count = source.shape[3]!
-      return groupNorm(source, weights.vector(count), weights.vector(count), {
-        groups: 4,
-        act: 'silu',
-      })
-    }
+    const norm = (source: Tensor) => weights.norm(source)
     const block = (source: Tensor, out: number) => {
       const first = conv2d(norm(source), weights.conv(out, source.shape[3]!, 3), {
         bias: weights.vector(out),
@@ -285,13 +285,7 @@ export function temporalDecoderLike(
 export function skipLike(frames: number, rows: number, cols: number, wide = 16): Program {
   return program(`skip-${frames}x${rows}x${cols}`, trace => {
     const weights = new Weights(trace)
-    const norm = (source: Tensor) => {
-      const count = source.shape[3]!
-      return groupNorm(source, weights.vector(count), weights.vector(count), {
-        groups: 4,
-        act: 'silu',
-      })
-    }
+    const norm = (source: Tensor) => weights.norm(source)
     const block = (source: Tensor) => {
       const count = source.shape[3]!
       const first = conv2d(norm(source), weights.conv(count, count, 3))
