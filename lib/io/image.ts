@@ -1,6 +1,6 @@
-import sharp from 'sharp'
 import { FileError, OptionError } from '../errors.js'
 import { asFileError } from './atomic.js'
+import { loadSharp } from './sharp.js'
 
 /** An image or a video frame: [3, height, width], red first, values in [-1, 1]. */
 export interface Frame {
@@ -26,7 +26,7 @@ export type ImageSource = string | Uint8Array | Pixels | Frame
 export async function readPixels(source: ImageSource): Promise<Pixels> {
   if (typeof source !== 'string' && !(source instanceof Uint8Array)) return checkPixels(source)
   try {
-    const { data, info } = await sharp(source)
+    const { data, info } = await (await loadSharp())(source)
       .autoOrient()
       .flatten()
       .toColourspace('srgb')
@@ -75,7 +75,7 @@ export async function toFrame(
   if (pixels.width === width && pixels.height === height)
     return { width, height, data: fromBytes(pixels.data, width * height) }
   const raw = { width: pixels.width, height: pixels.height, channels: 3 } as const
-  const bytes = await sharp(pixels.data, { raw })
+  const bytes = await (await loadSharp())(pixels.data, { raw })
     .resize({ width, height, fit: 'fill', kernel: 'lanczos3' })
     .raw()
     .toBuffer()

@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises'
-import sharp from 'sharp'
 import { FileError } from '../errors.js'
 import { replaceFile } from './atomic.js'
 import { type Frame, toBytes } from './image.js'
+import { loadSharp } from './sharp.js'
 import type { VideoWriter } from './video.js'
 
 /** Animated WebP or GIF. The encoder takes all frames at once, so their bytes wait here. */
@@ -28,7 +28,7 @@ export class AnimationWriter implements VideoWriter {
     const delay = pages.map(() => Math.round(1000 / this.fps))
     this.pages = []
     // sharp reads one tall image as pages of pageHeight.
-    const image = sharp(Buffer.concat(pages), {
+    const image = (await loadSharp())(Buffer.concat(pages), {
       raw: { width, height: height * pages.length, channels: 3, pageHeight: height },
       limitInputPixels: false,
     })

@@ -1,8 +1,8 @@
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import sharp from 'sharp'
 import { asFileError, temporaryBeside } from './atomic.js'
 import { type Frame, toBytes } from './image.js'
+import { loadSharp } from './sharp.js'
 import type { VideoWriter } from './video.js'
 
 /** PNG files numbered from 0: `name-%04d.png`, or `frame-%04d.png` in a folder. They wait in a hidden folder until `close`. */
@@ -25,7 +25,7 @@ export class PngSequenceWriter implements VideoWriter {
     )
     try {
       await mkdir(this.temporary, { recursive: true })
-      await sharp(toBytes(frame), { raw: { width, height, channels: 3 } })
+      await (await loadSharp())(toBytes(frame), { raw: { width, height, channels: 3 } })
         .png()
         .toFile(join(this.temporary, name))
     } catch (error) {

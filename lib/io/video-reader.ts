@@ -2,10 +2,10 @@ import { execFile } from 'node:child_process'
 import { readdirSync, statSync } from 'node:fs'
 import { extname, join } from 'node:path'
 import { promisify } from 'node:util'
-import sharp from 'sharp'
 import { FileError } from '../errors.js'
 import { asFileError } from './atomic.js'
 import { type Frame, fromBytes, readPixels } from './image.js'
+import { loadSharp } from './sharp.js'
 
 /**
  * Every frame of a video: a `.webp` or `.gif`, a picture, a folder of PNG files in the order of their numbers, or what ffmpeg reads
@@ -51,7 +51,7 @@ async function readFolder(path: string): Promise<Frame[]> {
 /** All pages at once: each builds on the ones before it. */
 async function readAnimation(path: string): Promise<Frame[]> {
   try {
-    const image = sharp(path, { animated: true, limitInputPixels: false })
+    const image = (await loadSharp())(path, { animated: true, limitInputPixels: false })
     const { pages = 1 } = await image.metadata()
     const { data, info } = await image
       .flatten()

@@ -26,17 +26,19 @@ export class BandSearch {
 
   /** The fewest bands with which the arena stays within `allowed` bytes. */
   within(allowed: number): Fit | undefined {
-    for (const key of [...this.options(allowed), ...this.options(0)]) {
-      if (this.loads.get(key)!.lowerBound > allowed) continue
-      const fit = this.packed(key)
-      if (fit.packing.bytes <= allowed) return fit
+    for (const limit of [allowed, 0]) {
+      for (const key of this.options(limit)) {
+        if (this.loads.get(key)!.lowerBound > allowed) continue
+        const fit = this.packed(key)
+        if (fit.packing.bytes <= allowed) return fit
+      }
     }
     return undefined
   }
 
   /** The bands with the smallest arena. */
   least(): Fit | undefined {
-    const keys = this.options(0)
+    const keys = [...this.options(0)]
     const bound = (key: string) => this.loads.get(key)!.lowerBound
     let best: Fit | undefined
     for (const key of keys.sort((a, b) => bound(a) - bound(b))) {
@@ -47,22 +49,22 @@ export class BandSearch {
     return best
   }
 
-  /** Keys of slicings under a limit, fewest bands first. */
-  private options(limit: number): string[] {
+  /** Keys of slicings under a limit, fewest bands first; their loads are known by then. */
+  private *options(limit: number): Generator<string> {
     const { groups } = this.storage
     const inBands = this.around(limit)
-    const keys: string[] = []
+    const seen = new Set<string>()
     for (let bands = fewestBands; bands <= mostBands; bands *= 2) {
       const slicings = groups.map((group, id): Slicing => {
         if (inBands.has(id) && group.extent >= bands) return { ...unsliced(group), bands }
         return (this.choices[id]!.find(({ bytes }) => bytes <= limit) ?? this.finest(id)).slicing
       })
       const key = JSON.stringify(slicings)
-      if (keys.includes(key)) break
-      keys.push(key)
+      if (seen.has(key)) break
+      seen.add(key)
       if (!this.loads.has(key)) this.loads.set(key, load(this.storage, slicings))
+      yield key
     }
-    return keys
   }
 
   private packed(key: string): Fit {

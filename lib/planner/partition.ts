@@ -2,6 +2,7 @@ import type { Node, Program } from '../program/graph.js'
 import type { Target } from '../program/op.js'
 import { type Tensor, tensorBytes } from '../program/tensor.js'
 import type { CommandCosts } from './cost.js'
+import { type Edge, EdgeQueue } from './edge-queue.js'
 import { type Group, headRuns, makeGroup, OpenGroup, type Slicing, unsliced } from './group.js'
 import { GroupMemory, ScratchTable } from './group-memory.js'
 import { aligned, boundOf, type Overlays, type Surroundings, storageOf } from './storage.js'
@@ -95,9 +96,13 @@ export class Partitioner {
     }
     const cuts = this.cutPoints()
     const seconds = this.order.map(node => costs.node(node))
-    this.segments = this.order.map((_, first) =>
-      cuts[first] ? this.segmentsFrom(first, cuts, seconds) : [],
-    )
+    let alive: Tensor[] = []
+    this.segments = this.order.map(({ output }, first) => {
+      const found = cuts[first] ? this.segmentsFrom(first, alive, cuts, seconds) : []
+      alive = alive.concat(this.bound.has(output) ? [] : output)
+      alive = alive.filter(tensor => this.lastRead(tensor) > first)
+      return found
+    })
   }
 
   /**
@@ -162,22 +167,50 @@ export class Partitioner {
     )
   }
 
+  /**
+   * The way whose largest step is smallest, as Dijkstra finds it. What is not above the largest step of every way is as good as it, and of
+   * equals the farthest goes first, so that few segments are looked at where memory is no matter.
+   */
   private findBottleneck(): Bottleneck {
-    const { count, total, taken } = this.search<Bottleneck>()
-    for (let first = 0; first < count; first++) {
-      for (const segment of this.segments[first]!) {
-        if (Math.max(total[first]!, this.atLeast(segment)) >= total[segment.end]!) continue
-        const least = this.leastOf(segment)
-        const most = Math.max(total[first]!, least.bytes)
-        if (most >= total[segment.end]!) continue
-        total[segment.end] = most
-        taken[segment.end] = { first, way: least }
+    const { count, taken } = this.search<Bottleneck>()
+    const floor = this.floor()
+    const settled = new Uint8Array(count + 1)
+    const edges = new EdgeQueue<Edge & { readonly segment: Segment }>()
+    const look = (segment: Segment, bytes: number) => {
+      const { first, end } = segment
+      if (!settled[end]) edges.push({ bytes, first, end, segment })
+    }
+    const settle = (at: number, bytes: number) => {
+      settled[at] = 1
+      for (const segment of this.segments[at] ?? [])
+        look(segment, Math.max(bytes, this.atLeast(segment)))
+    }
+    settle(0, floor)
+    while (!settled[count]) {
+      const { bytes, segment } = edges.pop()!
+      if (settled[segment.end]) continue
+      const least = this.leastOf(segment)
+      if (least.bytes > bytes) look(segment, least.bytes)
+      else {
+        taken[segment.end] = { first: segment.first, way: least }
+        settle(segment.end, bytes)
       }
     }
     let worst: Bottleneck = { bytes: 0, step: 0, first: 0, end: 0 }
     for (let at = count; at > 0; at = taken[at]!.first)
       if (taken[at]!.way.bytes > worst.bytes) worst = taken[at]!.way
     return worst
+  }
+
+  /** Whole tensors alone: at each step, those of the segment around it that has the fewest; of all steps the most. */
+  floor(): number {
+    const fewest = new Float64Array(this.order.length).fill(Number.POSITIVE_INFINITY)
+    for (const segment of this.segments.flat()) {
+      const bytes = this.atLeast(segment)
+      for (let step = segment.first; step < segment.end; step++)
+        fewest[step] = Math.min(fewest[step]!, bytes)
+    }
+    return fewest.reduce((most, bytes) => Math.max(most, bytes), 0)
   }
 
   /** What whole tensors alone need at the ends of a segment. */
@@ -262,13 +295,14 @@ export class Partitioner {
     return cuts
   }
 
-  /** Segments that begin at a position, shortest first. */
+  /** Segments that begin at a position where tensors are alive, shortest first. */
   private segmentsFrom(
     first: number,
+    alive: readonly Tensor[],
     cuts: readonly boolean[],
     seconds: readonly number[],
   ): Segment[] {
-    const passing = this.passingFrom(first)
+    const passing = this.passingFrom(first, alive)
     const open = new OpenGroup()
     const found: Segment[] = []
     let sum = 0
@@ -343,15 +377,12 @@ export class Partitioner {
     return this.reads.get(tensor)?.at(-1) ?? -1
   }
 
-  /** By the end of a segment that begins at `first`: bytes written before it and read only after it. */
-  private passingFrom(first: number): (end: number) => number {
-    const waiting: { next: number; bytes: number }[] = []
-    for (const [tensor, step] of this.written) {
-      if (step >= first) break
-      if (this.lastRead(tensor) < first || this.bound.has(tensor)) continue
-      const next = this.reads.get(tensor)!.find(read => read >= first)!
-      waiting.push({ next, bytes: aligned(tensorBytes(tensor)) })
-    }
+  /** By the end of a segment that begins at `first`: bytes that are alive there and read only after it. */
+  private passingFrom(first: number, alive: readonly Tensor[]): (end: number) => number {
+    const waiting = alive.map(tensor => ({
+      next: this.reads.get(tensor)!.find(read => read >= first)!,
+      bytes: aligned(tensorBytes(tensor)),
+    }))
     return end => waiting.reduce((sum, { next, bytes }) => (next >= end ? sum + bytes : sum), 0)
   }
 }

@@ -120,6 +120,7 @@ export class StagePlanner {
   /** What is planned apart, by how many weights are streamed and whether features are spilled. */
   private readonly residencies = new Map<string, Residency>()
   private order?: ReturnType<typeof streamingOrder>
+  private lowest?: number
 
   /** @throws OptionError for slices, a share or a way to stream that are none; ProgramError when a program breaks a rule. */
   constructor(
@@ -163,18 +164,19 @@ export class StagePlanner {
     return plan
   }
 
-  /** A plan that keeps to a budget in one way, or none. */
+  /** A plan that keeps to a budget in one way, or none that is soon found: the least is looked for in the last way alone. */
   private within(way: Way, budget: number): StagePlan | undefined {
     const residency = this.residencyAt(way)
     const allowed = budget - this.fixedBytes(residency)
-    if (allowed < 0 || (way.share > 0 && allowed < this.floor())) return undefined
+    if (allowed < 0 || (Number.isFinite(allowed) && allowed < this.floor())) return undefined
     const plan = this.assemble(residency, programs => programs.find(allowed))
     return plan && plan.peakBytes <= budget ? plan : undefined
   }
 
   /** What the programs need without any weights, at the least. */
   private floor(): number {
-    return Math.max(...this.residencyAt(resident).programs.map(program => program.floor()))
+    this.lowest ??= Math.max(...this.residencyAt(resident).programs.map(each => each.floor()))
+    return this.lowest
   }
 
   private fixedBytes({ weights }: Residency): number {
@@ -351,7 +353,7 @@ class ProgramPlanner {
     return this.simple(allowed) ?? this.describe(this.search.within(allowed))
   }
 
-  /** The fastest plan within so many bytes, or none. */
+  /** The fastest plan within so many bytes, or none that is soon found. */
   find(allowed: number): ProgramPlan | undefined {
     const simple = this.simple(allowed)
     if (simple) return simple

@@ -11,7 +11,7 @@ import { advanceLastReaders, gatherSmallWork } from './order.js'
 import { Partitioner, type SharedMemories } from './partition.js'
 import { type Recomputable, recomputable, recompute } from './recompute.js'
 import { type Spillable, spill, spillable } from './spill.js'
-import { alignment, assignStorage, type Overlays, type Storage } from './storage.js'
+import { assignStorage, type Overlays, type Storage } from './storage.js'
 import type { Streaming } from './streaming.js'
 
 /** A program with its groups, slicings and arena. */
@@ -76,19 +76,23 @@ export class ProgramSearch {
     return { program, storage, fit: arrange(storage, storage.groups.map(unsliced)) }
   }
 
-  /** Bytes below which nothing is found, here or where weights are streamed besides. Bands of rows have no such bound. */
+  /** Bytes below which nothing is found where weights are streamed besides. Soon made; bands of rows have no such bound. */
   floor(): number {
-    // Bottlenecks count every buffer in whole alignments; the last of an arena may end before one.
-    return this.bandable() ? 0 : this.narrowest().partitioner.bottleneck().bytes - alignment + 1
+    if (this.bandable()) return 0
+    let spent = 0
+    const again = this.candidates.filter(({ flops }) => {
+      const affordable = spent + flops <= this.spare
+      if (affordable) spent += flops
+      return affordable
+    })
+    const floors = [[], again].map(chosen => this.variant(chosen, new Map(), []))
+    return Math.min(...floors.map(({ partitioner }) => partitioner.floor()))
   }
 
-  /** The fastest arrangement found within `allowed` bytes, or none. */
+  /** The fastest arrangement found within `allowed` bytes, or none: where little room is left, there may be one that takes longer to find. */
   find(allowed: number): Arrangement | undefined {
     const found = this.fastest(allowed)
-    if (found) return this.repacked(found)
-    if (allowed < this.floor()) return undefined
-    const least = this.least()
-    return least.fit.packing.bytes <= allowed ? least : undefined
+    return found && this.repacked(found)
   }
 
   /** The fastest arrangement found within `allowed` bytes; that of the least bytes where none was found. */

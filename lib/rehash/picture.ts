@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises'
-import sharp from 'sharp'
 import { replaceFile } from '../io/atomic.js'
+import { loadSharp } from '../io/sharp.js'
 import type { MapDocument } from './map-file.js'
 
 const cell = 6
@@ -74,6 +74,8 @@ function colour(share: number): string {
 /** Writes the picture as PNG, or as SVG where the file is named so. @throws FileError */
 export async function writeMapPicture(path: string, document: MapDocument): Promise<void> {
   const svg = Buffer.from(mapChart(document))
-  const bytes = path.toLowerCase().endsWith('.svg') ? svg : await sharp(svg).png().toBuffer()
+  const bytes = path.toLowerCase().endsWith('.svg')
+    ? svg
+    : await (await loadSharp())(svg).png().toBuffer()
   await replaceFile(path, temporary => writeFile(temporary, bytes))
 }
