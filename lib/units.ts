@@ -23,7 +23,9 @@ const factors: Record<string, number> = {
 export function parseBytes(value: number | string, where = 'budget'): number {
   const match = /^\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-z]*)\s*$/i.exec(String(value))
   const factor = match ? factors[match[2]!.toLowerCase()] : undefined
-  const bytes = match && factor !== undefined ? Math.round(Number(match[1]) * factor) : Number.NaN
+  const exact = match && factor !== undefined ? Number(match[1]) * factor : Number.NaN
+  // Half a MiB is a number of bytes, half a byte is none.
+  const bytes = factor === 1 ? exact : Math.round(exact)
   if (!Number.isSafeInteger(bytes)) {
     throw new OptionError(
       `${where}: expected bytes such as 512MiB, 2 GiB or 1500000000, got ${JSON.stringify(value)}`,

@@ -32,6 +32,15 @@ test('writes the rows with their offsets', async () => {
   assert.is(piped.stdout, readFileSync(path('out.csv'), 'utf8'))
 })
 
+test('blank rows are left out, and rows are numbered as in the file', async () => {
+  writeFileSync(path('blank.csv'), 'id,lower,upper,size\n\na,0,2,100\n  \nb,1,3,x\n\n')
+  assert.match((await run(path('blank.csv'))).stderr, 'row 5, column size')
+  writeFileSync(path('blank.csv'), 'id,lower,upper,size\n\na,0,2,100\n\n')
+  const { code, stdout, stderr } = await run(path('blank.csv'))
+  assert.is(code, 0, stderr)
+  assert.is(stdout, 'id,lower,upper,size,offset\na,0,2,100,0\n')
+})
+
 test('exit code 1 and no file when the capacity does not suffice', async () => {
   writeFileSync(path('in.csv'), rows)
   const { code, stdout, stderr } = await run(

@@ -19,20 +19,21 @@ const names: Readonly<Record<string, string>> = {
  * Reads MiniMalloc's format: a header with the columns id, lower, upper and size in any order, one
  * buffer a row. Also `buffer` or `buffer_id` for id, `begin` or `start` for lower, `end` (the last
  * moment, inclusive) for upper; optional `alignment` and `gaps` (`from-to from-to`). Other columns
- * are kept, not read.
+ * are kept, not read; blank rows are left out.
  * @throws FileError that names row (1 is the header) and column.
  */
 export function parseArenaCsv(text: string, path: string): ArenaTable {
-  const lines = text.replace(/^\uFEFF/, '').split(/\r?\n/)
-  while (lines.length > 1 && lines.at(-1)!.trim() === '') lines.pop()
-  const cells = lines.map(line => line.split(',').map(cell => cell.trim()))
-  const [header, ...rows] = cells as [string[], ...string[][]]
+  const [first = '', ...lines] = text.replace(/^\uFEFF/, '').split(/\r?\n/)
+  const header = cellsOf(first)
+  const filled = lines
+    .map((line, index) => ({ row: cellsOf(line), number: index + 2, blank: line.trim() === '' }))
+    .filter(({ blank }) => !blank)
   const columns = columnsOf(header, path)
   const inclusive = header.includes('end') ? 1 : 0
-  const buffers = rows.map((row, index): ArenaBuffer => {
+  const buffers = filled.map(({ row, number }): ArenaBuffer => {
     const fail = (column: string, expected: string, got: string) =>
       new FileError(
-        `${path}: row ${index + 2}, column ${column}: ` +
+        `${path}: row ${number}, column ${column}: ` +
           `expected ${expected}, got ${JSON.stringify(got)}`,
         path,
       )
@@ -68,7 +69,11 @@ export function parseArenaCsv(text: string, path: string): ArenaTable {
       gaps,
     }
   })
-  return { header, rows, buffers }
+  return { header, rows: filled.map(({ row }) => row), buffers }
+}
+
+function cellsOf(line: string): string[] {
+  return line.split(',').map(cell => cell.trim())
 }
 
 /** Where each known column is. */
