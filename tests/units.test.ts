@@ -22,7 +22,7 @@ test('what is no whole number of bytes is refused', () => {
   for (const text of ['15.5', '0.5 B', '-1', 'much', '1 XiB', '1e999', '', ' ', '1,5 MB'])
     assert.throws(
       () => parseBytes(text, 'capacity'),
-      error => error instanceof OptionError,
+      (error: unknown) => error instanceof OptionError,
       text,
     )
   assert.throws(() => parseBytes(Number.NaN), /budget: expected bytes such as/)
