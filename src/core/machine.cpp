@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "core/error.h"
+#include "core/thread_pool.h"
 
 namespace sluice {
 namespace {
@@ -128,6 +129,7 @@ RunResult Run::execute(Control &control) {
   const int32_t commands = stream_->commands();
   char error[512] = "";
   const auto started = std::chrono::steady_clock::now();
+  const ThreadPool::Row row;
 
   int32_t done = 0;
   int status = SLUICE_OK;

@@ -173,6 +173,7 @@ uint64_t Packing::execute(Control &control) {
   Packer packer(jobs_);
   const Staging packed(packed_stage);
   const Session session;
+  const ThreadPool::Row row;
 
   uint64_t written = 0;
   for (size_t i = 0; i < jobs_.size(); ++i) {

@@ -1,6 +1,7 @@
 #include "core/thread_pool.h"
 
 #include <algorithm>
+#include <chrono>
 #include <exception>
 #include <thread>
 
@@ -17,6 +18,20 @@ namespace {
 
 /** About 20 to 50 us: longer than the gap between two commands, shorter than a time slice. */
 constexpr int kSpins = 2000;
+
+using Clock = std::chrono::steady_clock;
+
+/** How long a row of pieces keeps its turn while others wait: some ten times what changing costs.
+ */
+constexpr auto kTurn = std::chrono::milliseconds(1);
+
+/** What the calling thread holds. */
+struct Holding {
+  bool row = false;
+  bool turn = false;
+  Clock::time_point until;
+};
+thread_local Holding holding;
 
 void pause_briefly() {
 #if defined(__x86_64__)
@@ -45,6 +60,28 @@ ThreadPool &ThreadPool::instance() {
 }
 
 ThreadPool::ThreadPool(int32_t size) : size_(size), workers_(new Worker[size_t(size)]) {}
+
+ThreadPool::Row::Row() { holding.row = true; }
+
+ThreadPool::Row::~Row() {
+  holding.row = false;
+  if (holding.turn) instance().give_turn();
+}
+
+void ThreadPool::take_turn() {
+  const uint32_t ticket = next_ticket_.fetch_add(1);
+  for (uint32_t turn = turn_.load(std::memory_order_acquire); turn != ticket;) {
+    turn = wait_change(turn_, turn, kSpins / 10);
+  }
+  holding.turn = true;
+  holding.until = Clock::now() + kTurn;
+}
+
+void ThreadPool::give_turn() {
+  holding.turn = false;
+  turn_.fetch_add(1);
+  turn_.notify_all();
+}
 
 /** Returns false where the system grants no more threads: the pool then works with those it has. */
 bool ThreadPool::start_worker() {
@@ -94,10 +131,7 @@ void ThreadPool::worker_main(int32_t lane) {
 }
 
 int ThreadPool::run(int32_t threads, Work work, void *context) {
-  const uint32_t ticket = next_ticket_.fetch_add(1);
-  for (uint32_t turn = turn_.load(std::memory_order_acquire); turn != ticket;) {
-    turn = wait_change(turn_, turn, kSpins / 10);
-  }
+  if (!holding.turn) take_turn();
 
   const int32_t wanted = std::min(threads, size_) - 1;
   while (started_ < wanted && start_worker()) {
@@ -119,8 +153,9 @@ int ThreadPool::run(int32_t threads, Work work, void *context) {
   }
   const int status = status_.load(std::memory_order_relaxed);
 
-  turn_.fetch_add(1);
-  turn_.notify_all();
+  // Nobody else asks: the next piece takes its turn at no cost.
+  const bool alone = next_ticket_.load(std::memory_order_relaxed) - turn_.load() == 1;
+  if (!holding.row || alone || Clock::now() >= holding.until) give_turn();
   return status;
 }
 

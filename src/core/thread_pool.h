@@ -1,8 +1,9 @@
 /**
  * @file
  * The process's compute threads. A piece of work is split into a fixed number of shares, whatever
- * the threads at hand, and runs alone: when several runs are under way they take turns, one piece
- * each, in the order they asked.
+ * the threads at hand, and runs alone: when several runs are under way they take turns in the order
+ * they asked, each for about a millisecond of pieces (a Row), since to change costs a thread's
+ * wake-up.
  *
  * Workers wait for the next piece spinning for some tens of microseconds while a session is open,
  * then they sleep. The pool is made on first use and never destroyed: at exit its workers sleep,
@@ -21,6 +22,18 @@ class ThreadPool {
   using Work = int (*)(void *context, int32_t thread, int32_t threads);
 
   static ThreadPool &instance();
+
+  /**
+   * While one lives, the pieces that its thread runs may follow each other in one turn. Without one
+   * every piece is a turn.
+   */
+  class Row {
+   public:
+    Row();
+    ~Row();
+    Row(const Row &) = delete;
+    Row &operator=(const Row &) = delete;
+  };
 
   /** Threads that compute at once, the caller's included: cpu_threads(). */
   int32_t size() const { return size_; }
@@ -43,6 +56,8 @@ class ThreadPool {
   };
 
   explicit ThreadPool(int32_t size);
+  void take_turn();
+  void give_turn();
   void worker_main(int32_t lane);
   void run_shares(int32_t lane);
   bool start_worker();
