@@ -121,6 +121,7 @@ export class StagePlanner {
   private readonly residencies = new Map<string, Residency>()
   private order?: ReturnType<typeof streamingOrder>
   private lowest?: number
+  private free?: number
 
   /** @throws OptionError for slices, a share or a way to stream that are none; ProgramError when a program breaks a rule. */
   constructor(
@@ -144,24 +145,41 @@ export class StagePlanner {
   }
 
   /**
-   * The fastest plan found: all weights resident where that fits, else as few of them streamed as must be.
+   * The fastest plan found: all weights resident where that fits and costs next to no time, else as few of them streamed as must be, or
+   * as make the plan faster.
    * @param budget most bytes of arena and resident weights together; absent: no limit
    * @throws BudgetError when the stage cannot fit.
    */
   plan(budget?: number): StagePlan {
     const { streaming = 'auto', spill = true, target } = this.options
     const ways: Way[] = streamedShares[streaming].map(share => ({ share, spill: false }))
-    const { share: most } = ways[ways.length - 1]!
-    if (spill && target.backend !== 'cpu') ways.push({ share: most, spill: true })
-    for (const way of ways.slice(0, -1)) {
-      const found = this.within(way, budget ?? Number.POSITIVE_INFINITY)
-      if (found) return found
-    }
-    const residency = this.residencyAt(ways[ways.length - 1]!)
+    const last = ways[ways.length - 1]!
+    if (spill && target.backend !== 'cpu') ways.push({ ...last, spill: true })
+    const best = budget === undefined ? undefined : this.fastest(ways, budget)
+    if (best) return best
+    const residency = this.residencyAt(ways[budget === undefined ? 0 : ways.length - 1]!)
     const allowed = (budget ?? Number.POSITIVE_INFINITY) - this.fixedBytes(residency)
     const plan = this.assemble(residency, programs => programs.plan(allowed))!
     if (budget !== undefined && plan.peakBytes > budget) throw refuse(plan, budget)
     return plan
+  }
+
+  /** Of the ways that soon give a plan within a budget: the first that costs next to no time, or that the next one does not improve. */
+  private fastest(ways: readonly Way[], budget: number): StagePlan | undefined {
+    let best: StagePlan | undefined
+    for (const way of ways) {
+      const found = this.within(way, budget)
+      if (found && best && secondsOf(found) >= secondsOf(best)) break
+      best = found ?? best
+      if (best && secondsOf(best) <= this.freeSeconds() * nextToNothing) break
+    }
+    return best
+  }
+
+  /** Seconds with nothing sliced and nothing streamed. */
+  private freeSeconds(): number {
+    this.free ??= secondsOf(this.plan())
+    return this.free
   }
 
   /** A plan that keeps to a budget in one way, or none that is soon found: the least is looked for in the last way alone. */
@@ -256,6 +274,13 @@ export class StagePlanner {
       activations: options.activations ?? 'f32',
     }
   }
+}
+
+/** A plan that takes less than this beside one without limits is not worth a look at other ways. */
+const nextToNothing = 1.01
+
+function secondsOf({ programs }: StagePlan): number {
+  return Object.values(programs).reduce((sum, { work, runs }) => sum + work.seconds * runs, 0)
 }
 
 /** A share of the weights to stream, and whether features may be spilled. */

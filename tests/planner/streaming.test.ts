@@ -128,6 +128,19 @@ test('a budget streams only as much as it must, the ops that compute longest for
   assert.ok(streamed > 0)
 })
 
+test('streams where fine slices would cost more than that', () => {
+  const program = networks['vae decoder']!({ frames: 1, rows: 128, cols: 128 })
+  const [never, auto] = (['never', 'auto'] as const).map(
+    streaming =>
+      new StagePlanner(specOf(program), { ...optionsFor('cuda'), spill: false, streaming }),
+  )
+  const budget = needed(never!)
+  const [sliced, streamed] = [never!.plan(budget), auto!.plan(budget)]
+  assert.ok(streamed.peakBytes <= budget)
+  assert.ok(streamed.weights.streamedBytes > 0)
+  assert.ok(streamed.programs.main!.work.seconds < sliced.programs.main!.work.seconds)
+})
+
 test('never streams where it is told so', () => {
   const options = { ...optionsFor('cuda'), streaming: 'never' as const }
   const program = randomProgram(2)
