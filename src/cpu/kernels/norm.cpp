@@ -6,19 +6,24 @@ namespace {
 
 constexpr int32_t kChunk = 1024; // channels whose sums are on the stack at a time
 
+/** Pixels whose channels are read before the next ones': memory is read in order, not channel by
+ * channel. */
+constexpr int32_t kPixels = 8;
+
 /**
- * sums[c] = sum over the row's pixels of x[c], or of (x[c] - mean[c])^2 with the plain deviations
- * in `deviations`. Channels [0, n), pixels ascending.
+ * sums[c] += x[c], or (x[c] - mean[c])^2 with the plain deviations in `deviations`, over pixels
+ * [0, cols), ascending. Channels [0, n).
  */
 template <bool kSquares>
-void sum_pixels(const float *x, int32_t n, int32_t cols, int64_t stride, const float *mean,
+void add_pixels(const float *x, int32_t n, int32_t cols, int64_t stride, const float *mean,
                 float *sums, float *deviations) {
   int32_t i = 0;
   for (; i + 64 <= n;
        i += 64) { // four registers at a time: a cache line of each pixel per register
     f32x16 s[4], d[4], m[4];
     for (int j = 0; j < 4; ++j) {
-      s[j] = d[j] = zero();
+      s[j] = load(sums + i + 16 * j);
+      d[j] = kSquares ? load(deviations + i + 16 * j) : zero();
       m[j] = kSquares ? load(mean + i + 16 * j) : zero();
     }
     for (int32_t p = 0; p < cols; ++p) {
@@ -37,7 +42,7 @@ void sum_pixels(const float *x, int32_t n, int32_t cols, int64_t stride, const f
   }
   for_lanes(n - i, [&](int32_t at, int32_t lanes) {
     const int32_t c = i + at;
-    f32x16 s = zero(), d = zero();
+    f32x16 s = load_some(sums + c, lanes), d = kSquares ? load_some(deviations + c, lanes) : zero();
     const f32x16 m = kSquares ? load_some(mean + c, lanes) : zero();
     for (int32_t p = 0; p < cols; ++p) {
       const f32x16 v = load_some(x + p * stride + c, lanes) - m;
@@ -47,6 +52,17 @@ void sum_pixels(const float *x, int32_t n, int32_t cols, int64_t stride, const f
     store_some(sums + c, s, lanes);
     if constexpr (kSquares) store_some(deviations + c, d, lanes);
   });
+}
+
+/** As add_pixels, from zero. */
+template <bool kSquares>
+void sum_pixels(const float *x, int32_t n, int32_t cols, int64_t stride, const float *mean,
+                float *sums, float *deviations) {
+  __builtin_memset(sums, 0, (size_t)n * sizeof(float));
+  if constexpr (kSquares) __builtin_memset(deviations, 0, (size_t)n * sizeof(float));
+  for (int32_t p = 0; p < cols; p += kPixels)
+    add_pixels<kSquares>(x + p * stride, n, least(kPixels, cols - p), stride, mean, sums,
+                         deviations);
 }
 
 double add_up(const float *x, int32_t n) {
@@ -177,15 +193,16 @@ int run_norm_fold(const NormFoldCommand &c, Bases bases, int32_t thread, int32_t
 namespace {
 
 template <Act kAct>
-void affine_pixel(float *out, const float *x, const float *scale, const float *shift, int32_t n) {
+void affine_pixel(float *out, const float *x, const float *scale, const float *shift, int32_t n,
+                  bool past) {
   for_lanes(n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
     const f32x16 y =
         fma(load_some(x + i, lanes), load_some(scale + i, lanes), load_some(shift + i, lanes));
-    store_some(out + i, activate(y, kAct), lanes);
+    Writer::store(out + i, activate(y, kAct), lanes, past);
   });
 }
 
-using AffinePixel = void (*)(float *, const float *, const float *, const float *, int32_t);
+using AffinePixel = void (*)(float *, const float *, const float *, const float *, int32_t, bool);
 
 AffinePixel affine_pixel_for(Act act) {
   switch (act) {
@@ -214,6 +231,7 @@ int run_affine(const AffineCommand &c, Bases bases, int32_t thread, int32_t thre
   float *out = address<float>(c.out, bases);
   const int32_t channels = c.source_channels[0] + (c.sources > 1 ? c.source_channels[1] : 0);
   const AffinePixel apply = affine_pixel_for(c.act);
+  const Writer writer((int64_t)c.frames * c.rows * c.cols * channels);
   const Share share = share_of((int64_t)c.frames * c.rows * c.cols, thread, threads);
   for (int64_t i = share.begin; i < share.end; ++i) {
     const int64_t x = i % c.cols, y = i / c.cols % c.rows, f = i / c.cols / c.rows;
@@ -221,7 +239,7 @@ int run_affine(const AffineCommand &c, Bases bases, int32_t thread, int32_t thre
     float *to = out + element(c.out, f, y, x);
     for (int s = 0, at = 0; s < c.sources; at += c.source_channels[s], ++s) {
       apply(to + at, source[s] + element(c.source[s], f, y, x), scale + at, scale + channels + at,
-            c.source_channels[s]);
+            c.source_channels[s], writer.past(to + at));
     }
   }
   return SLUICE_OK;
@@ -234,12 +252,14 @@ int run_layer_norm(const LayerNormCommand &c, Bases bases, int32_t thread, int32
               *beta = address<const float>(c.beta, bases);
   float *out = address<float>(c.out, bases);
   const int32_t n = c.channels;
+  const Writer writer((int64_t)c.frames * c.rows * c.cols * n);
   const Share share = share_of((int64_t)c.frames * c.rows * c.cols, thread, threads);
   for (int64_t t = share.begin; t < share.end; ++t) {
     const int64_t w = t % c.cols, h = t / c.cols % c.rows, f = t / c.cols / c.rows;
     const float *x = source + element(c.source, f, h, w);
     const float *plus = add ? add + element(c.add, f, h, w) : nullptr;
     float *to = out + element(c.out, f, h, w);
+    const bool past = writer.past(to);
     f32x16 sum = zero();
     for_lanes(n,
               [&](int32_t i, int32_t lanes) SLUICE_INLINE { sum = sum + load_some(x + i, lanes); });
@@ -257,7 +277,7 @@ int run_layer_norm(const LayerNormCommand &c, Bases bases, int32_t thread, int32
       if (gamma) y = y * load_some(gamma + i, lanes);
       if (beta) y = y + load_some(beta + i, lanes);
       if (plus) y = y + load_some(plus + i, lanes);
-      store_some(to + i, y, lanes);
+      Writer::store(to + i, y, lanes, past);
     });
   }
   return SLUICE_OK;

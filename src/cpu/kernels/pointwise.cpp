@@ -7,7 +7,7 @@ namespace {
 
 /** b of a run: `kStep` 1 reads along with a, 0 repeats one value. */
 template <BinaryOp kOp, int kStep>
-void binary_run(float *out, const float *a, const float *b, float t, int64_t n) {
+void binary_run(float *out, const float *a, const float *b, float t, int64_t n, bool past) {
   const f32x16 factor = splat(t), same = kStep ? zero() : splat(*b);
   const auto apply = [&](f32x16 x, f32x16 y) {
     switch (kOp) {
@@ -22,12 +22,12 @@ void binary_run(float *out, const float *a, const float *b, float t, int64_t n) 
     }
   };
   for_lanes((int32_t)n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
-    store_some(out + i, apply(load_some(a + i, lanes), kStep ? load_some(b + i, lanes) : same),
-               lanes);
+    Writer::store(out + i, apply(load_some(a + i, lanes), kStep ? load_some(b + i, lanes) : same),
+                  lanes, past);
   });
 }
 
-using BinaryRun = void (*)(float *, const float *, const float *, float, int64_t);
+using BinaryRun = void (*)(float *, const float *, const float *, float, int64_t, bool);
 
 template <int kStep>
 BinaryRun binary_run_for(BinaryOp op) {
@@ -44,15 +44,16 @@ BinaryRun binary_run_for(BinaryOp op) {
 }
 
 template <class From, class To, Act kAct>
-void unary_run(void *to, const void *from, int64_t begin, int64_t end) {
+void unary_run(void *to, const void *from, int64_t begin, int64_t end, const Writer &writer) {
   const From *x = (const From *)from + begin;
   To *y = (To *)to + begin;
+  const bool past = writer.past(y);
   for_lanes((int32_t)(end - begin), [&](int32_t i, int32_t lanes) SLUICE_INLINE {
-    store_some(y + i, activate(load_some(x + i, lanes), kAct), lanes);
+    Writer::store(y + i, activate(load_some(x + i, lanes), kAct), lanes, past);
   });
 }
 
-using UnaryRun = void (*)(void *, const void *, int64_t, int64_t);
+using UnaryRun = void (*)(void *, const void *, int64_t, int64_t, const Writer &);
 
 template <class From, class To>
 UnaryRun unary_run_for(Act act) {
@@ -107,10 +108,11 @@ int run_binary(const BinaryCommand &c, Bases bases, int32_t thread, int32_t thre
   const View *const views[3] = {&c.out, &c.a, one_value ? nullptr : &c.b};
   const Runs<3> runs =
       merge_runs(c.frames, c.rows, c.cols, c.channels, views, c.b_channel_stride || one_value);
+  const Writer writer(runs.count * runs.length);
   for_pieces(runs, thread, threads, [&](int64_t run, int64_t begin, int64_t end) {
     const float *other = b + runs.offset(2, run) + (c.b_channel_stride ? begin : 0);
-    apply(out + runs.offset(0, run) + begin, a + runs.offset(1, run) + begin, other, t ? *t : 0.0f,
-          end - begin);
+    float *to = out + runs.offset(0, run) + begin;
+    apply(to, a + runs.offset(1, run) + begin, other, t ? *t : 0.0f, end - begin, writer.past(to));
   });
   return SLUICE_OK;
 }
@@ -122,9 +124,10 @@ int run_unary(const UnaryCommand &c, Bases bases, int32_t thread, int32_t thread
   const UnaryRun apply = unary_run_for(c.source.dtype, c.out.dtype, c.act);
   const View *const views[2] = {&c.out, &c.source};
   const Runs<2> runs = merge_runs(c.frames, c.rows, c.cols, c.channels, views, true);
+  const Writer writer(runs.count * runs.length);
   for_pieces(runs, thread, threads, [&](int64_t run, int64_t begin, int64_t end) {
     apply(out + runs.offset(0, run) * to_bytes, source + runs.offset(1, run) * from_bytes, begin,
-          end);
+          end, writer);
   });
   return SLUICE_OK;
 }
@@ -138,15 +141,17 @@ int run_combine(const CombineCommand &c, Bases bases, int32_t thread, int32_t th
   const View *views[5] = {&c.out};
   for (int i = 0; i < 4; ++i) views[1 + i] = i < c.count ? &c.source[i] : nullptr;
   const Runs<5> runs = merge_runs(c.frames, c.rows, c.cols, c.channels, views, true);
+  const Writer writer(runs.count * runs.length);
   for_pieces(runs, thread, threads, [&](int64_t run, int64_t begin, int64_t end) {
     float *to = out + runs.offset(0, run) + begin;
+    const bool past = writer.past(to);
     const float *from[4];
     for (int i = 0; i < c.count; ++i) from[i] = source[i] + runs.offset(1 + i, run) + begin;
     for_lanes((int32_t)(end - begin), [&](int32_t i, int32_t lanes) SLUICE_INLINE {
       f32x16 sum = splat(coefficients[0]) * load_some(from[0] + i, lanes);
       for (int s = 1; s < c.count; ++s)
         sum = fma(splat(coefficients[s]), load_some(from[s] + i, lanes), sum);
-      store_some(to + i, sum, lanes);
+      Writer::store(to + i, sum, lanes, past);
     });
   });
   return SLUICE_OK;

@@ -39,6 +39,12 @@ inline void store(float *p, f32x16 a) {
   _mm256_storeu_ps(p, a.lo);
   _mm256_storeu_ps(p + 8, a.hi);
 }
+/** Past the caches; p a multiple of 64 bytes. Ends with write_fence(). */
+inline void store_past_caches(float *p, f32x16 a) {
+  _mm256_stream_ps(p, a.lo);
+  _mm256_stream_ps(p + 8, a.hi);
+}
+inline void write_fence() { _mm_sfence(); }
 
 inline f32x16 load_lanes(const float *p, int32_t lanes) {
   return {_mm256_maskload_ps(p, lane_mask(lanes)), _mm256_maskload_ps(p + 8, lane_mask(lanes - 8))};

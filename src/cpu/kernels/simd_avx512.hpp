@@ -25,6 +25,9 @@ inline f32x16 load(const bf16 *p) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
 }
 inline void store(float *p, f32x16 a) { _mm512_storeu_ps(p, a.v); }
+/** Past the caches; p a multiple of 64 bytes. Ends with write_fence(). */
+inline void store_past_caches(float *p, f32x16 a) { _mm512_stream_ps(p, a.v); }
+inline void write_fence() { _mm_sfence(); }
 
 inline f32x16 load_lanes(const float *p, int32_t lanes) {
   return {_mm512_maskz_loadu_ps(lane_mask(lanes), p)};

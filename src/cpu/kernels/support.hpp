@@ -71,6 +71,39 @@ inline void store_some(T *p, f32x16 a, int32_t lanes) {
 }
 
 /**
+ * How a thread writes its share of an output that it does not read again: one that no cache holds
+ * goes past them, since each line written into a cache is read from memory first.
+ */
+class Writer {
+ public:
+  explicit Writer(int64_t elements) : past_(elements >= kUncached) {}
+  ~Writer() {
+    if (past_) write_fence();
+  }
+  Writer(const Writer &) = delete;
+  Writer &operator=(const Writer &) = delete;
+
+  /** Whether elements from p on, sixteen at a time, may go past the caches. */
+  bool past(const void *p) const { return past_ && ((uintptr_t)p & 63) == 0; }
+
+  template <class T>
+  static void store(T *p, f32x16 a, int32_t lanes, bool past) {
+    if constexpr (__is_same(T, float)) {
+      if (past && lanes == 16) {
+        store_past_caches(p, a);
+        return;
+      }
+    }
+    store_some(p, a, lanes);
+  }
+
+ private:
+  static constexpr int64_t kUncached = 8 << 20; // 32 MiB of float32
+
+  const bool past_;
+};
+
+/**
  * The [frames, rows, cols, channels] of some pointwise operands with axes merged wherever every
  * operand runs on: `count` runs of `length` contiguous elements. Strides of an axis that was merged
  * away are 0, its extent 1.
