@@ -1,27 +1,14 @@
 """Times of PyTorch's kernels (cuBLAS, cuDNN, SDPA) for the cases that bench/gpu/kernel-cases.ts names: JSON on stdin, JSON on stdout.
 stdin: {"cases": [...], "device": "cuda" or "cpu", "small": bool}. stdout's last line: {"results": [...], "copy": bytes a second} or {"missing": why}."""
 import json
-import sys
 
+from gpu_request import opened
 
-def missing(why):
-    print(json.dumps({'missing': why}))
-    sys.exit(0)
-
-
-request = json.load(sys.stdin)
-try:
-    import torch
-    import torch.nn.functional as F
-except ImportError as error:
-    missing(f'PyTorch is not installed for {sys.executable}: {error}')
-device, small = request['device'], request['small']
-if device == 'cuda' and not torch.cuda.is_available():
-    missing(f'PyTorch {torch.__version__} finds no CUDA device')
+request, torch, device = opened(17)
+F = torch.nn.functional
+small = request['small']
 if device == 'cuda':
     torch.backends.cudnn.benchmark = True
-torch.set_grad_enabled(False)
-torch.manual_seed(17)
 half = torch.float16 if device == 'cuda' else torch.float32
 ROTATED, MOST_SETS = (0 if small else 200e6), 8
 

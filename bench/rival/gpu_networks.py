@@ -5,34 +5,17 @@ import gc
 import json
 import os
 import statistics
-import sys
 import time
 
+from gpu_request import opened, require
 
-def missing(why):
-    print(json.dumps({'missing': why}))
-    sys.exit(0)
-
-
-request = json.load(sys.stdin)
-try:
-    import numpy as np
-    import torch
-except ImportError as error:
-    missing(f'PyTorch is not installed for {sys.executable}: {error}')
-try:
-    import diffusers
-    import transformers
-    from safetensors.torch import load_file
-except ImportError as error:
-    missing(f'diffusers is not installed for {sys.executable}: {error}')
-device = request['device']
-if device == 'cuda' and not torch.cuda.is_available():
-    missing(f'PyTorch {torch.__version__} finds no CUDA device')
-torch.set_grad_enabled(False)
+request, torch, device = opened(5)
+np = require('numpy', 'NumPy')
+diffusers = require('diffusers', 'diffusers')
+transformers = require('transformers', 'diffusers')
+load_file = require('safetensors.torch', 'diffusers').load_file
 if device == 'cpu':
     torch.set_num_threads(1)
-torch.manual_seed(5)
 dtype = torch.float16 if device == 'cuda' else torch.float32
 folder, exchange = request['folder'], request['exchange']
 frames, height, width, steps = (request[key] for key in ('frames', 'height', 'width', 'steps'))
