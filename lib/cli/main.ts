@@ -28,7 +28,7 @@ async function main(argv: readonly string[]): Promise<number> {
       .description('say what a generation takes, reading no weights')
       .argument('[prompt]', 'taken so that a generate command can be planned as it is; not used'),
   )
-    .option('--json', 'the whole plan as JSON')
+    .option('--json', 'the whole plan as JSON, with --explain beside what else was planned')
     .option('--smallest', 'plan with the least budget that fits')
     .option('--fastest', 'plan for the least time, whatever the memory')
     .option('--frontier', 'list peaks with predicted times, from the least memory to the fastest')

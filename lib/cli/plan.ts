@@ -23,9 +23,15 @@ interface PlanArguments extends PipelineArguments, FrontierArguments {
 export async function plan(prompt: string | undefined, args: PlanArguments): Promise<void> {
   const { report } = args
   checkWishes(args)
-  if (args.frontier && (report !== undefined || args.explain))
+  const ofOne = [
+    ['--explain', args.explain],
+    ['--report', report !== undefined],
+    ['--save', args.save !== undefined],
+  ] as const
+  const [wished] = ofOne.find(([, given]) => given) ?? []
+  if (args.frontier && wished)
     throw new OptionError(
-      `--frontier: expected no ${args.explain ? '--explain' : '--report'}, which is of one plan, got both; leave one out`,
+      `--frontier: expected no ${wished}, which is of one plan, got both; leave one out`,
     )
   const weights = dtypeOf('--weights', args.weights)
   if (report !== undefined) await checkOutputs({ report }, {})
@@ -42,7 +48,7 @@ export async function plan(prompt: string | undefined, args: PlanArguments): Pro
   if (report !== undefined) await saveReport(report, args, { plan: planned, alternatives })
   if (args.json) {
     const data = planned.toJSON() as object
-    console.log(JSON.stringify(alternatives ? { ...data, alternatives } : data))
+    console.log(JSON.stringify(alternatives ? { plan: data, alternatives } : data))
     return
   }
   if (args.quiet) return

@@ -24,7 +24,7 @@ export async function replaceFile(
     await write(temporary)
     await rename(temporary, path)
   } catch (error) {
-    await rm(temporary, { force: true, recursive: true })
+    await rm(temporary, { force: true, recursive: true }).catch(() => {})
     throw asFileError(error, path, 'write')
   }
 }

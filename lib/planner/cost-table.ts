@@ -165,6 +165,7 @@ export function tableModel(table: CostTable, name: string): CostModel {
   const target: Target = { backend: 'cpu', threads: table.threads }
   return {
     name,
+    cached: true,
     seconds(node, wanted, weights) {
       const shape = commandShape(node, wanted, weights)
       const grid = shape && grids.get(shape.kind)

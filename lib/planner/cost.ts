@@ -23,6 +23,8 @@ export interface Work {
 export interface CostModel {
   /** What plans name: `built in: roofline`, or the table and the machine it was measured on. */
   readonly name: string
+  /** Whether a slice that stays in the caches may take less than its share of the whole. Default: no. */
+  readonly cached?: boolean
   /** Seconds of one command, its dispatch included, that computes `wanted` of a node's output with weights of a stored dtype. */
   seconds(node: Node, wanted: Region, weights: DType): number
 }

@@ -32,54 +32,51 @@ export interface Frontier {
 /** Plans a stage under a budget, or under none. @throws BudgetError */
 export type PlanUnder = (budget?: number) => StagePlan
 
-/** Budgets tried for a stage. */
-const ladderSteps = 16
+/** Budgets tried between the least and the free peak, geometrically. */
+const ladderSteps = 12
+/** Budgets tried where all weights of the largest stage are resident, each with less room for the rest by half a power of two. */
+const residentSteps = 5
 
 /**
- * The frontier of stages that run one after another. Stages are planned on a geometric ladder of budgets between their least and their
- * free peak; two neighbours differ by the same factor in the bytes that slicing can change. Deterministic.
+ * The frontier of stages that run one after another in one budget: each point is what planning under its peak gives, every stage with all
+ * the memory that the largest needs. Deterministic.
  */
 export function frontierOf(stages: readonly PlanUnder[], steps = ladderSteps): Frontier {
   const costs = new Set<string>()
-  const fronts = stages.map(plan =>
-    stageFrontier(under => {
-      const planned = plan(under)
-      costs.add(planned.cost)
-      return planned
-    }, steps),
-  )
-  const needed = Math.max(...fronts.map(points => points[0]!.peakBytes))
-  const levels = new Set(fronts.flatMap(points => points.map(({ peakBytes }) => peakBytes)))
-  const points = [...levels]
-    .filter(level => level >= needed)
-    .map((level): FrontierPoint => {
-      const chosen = fronts.map(points => points.findLast(({ peakBytes }) => peakBytes <= level)!)
-      return {
-        peakBytes: Math.max(...chosen.map(({ peakBytes }) => peakBytes)),
-        seconds: chosen.reduce((sum, { seconds }) => sum + seconds, 0),
-        slices: Math.max(...chosen.map(({ slices }) => slices)),
-        stages: chosen,
-      }
-    })
+  const under = (plan: PlanUnder, budget?: number) => {
+    const planned = plan(budget)
+    costs.add(planned.cost)
+    return planned
+  }
+  const free = stages.map(plan => under(plan))
+  const needed = Math.max(...stages.map((plan, i) => smallest(plan, free[i]!).peakBytes))
+  let plans = free
+  const points = levelsOf(free, needed, steps).map((level): FrontierPoint => {
+    // The fastest plan of a larger budget that fits a smaller one is the fastest there too.
+    plans = plans.map((plan, i) => (plan.peakBytes <= level ? plan : under(stages[i]!, level)))
+    const chosen = plans.map(pointOf)
+    return {
+      peakBytes: Math.max(...chosen.map(({ peakBytes }) => peakBytes)),
+      seconds: chosen.reduce((sum, { seconds }) => sum + seconds, 0),
+      slices: Math.max(...chosen.map(({ slices }) => slices)),
+      stages: chosen,
+    }
+  })
   return { points: undominated(points), cost: [...costs].join(', ') }
 }
 
-/** The frontier of one stage, least memory first. */
-export function stageFrontier(plan: PlanUnder, steps = ladderSteps): StagePoint[] {
-  const free = plan()
-  const least = smallest(plan, free)
-  const fixed = free.weights.bytes + free.stateBytes
-  const [low, high] = [least.peakBytes - fixed, free.peakBytes - fixed]
-  const points = [pointOf(least), pointOf(free)]
-  let last = free
-  for (let step = steps - 2; step > 0 && low > 0; step--) {
-    const budget = Math.floor(fixed + low * (high / low) ** (step / (steps - 1)))
-    // The fastest plan of a larger budget that fits a smaller one is the fastest there too.
-    if (last.peakBytes <= budget) continue
-    last = plan(budget)
-    points.push(pointOf(last))
-  }
-  return undominated(points)
+/** Budgets to try, largest first: from what all stages take freely down to what the neediest must have. */
+function levelsOf(free: readonly StagePlan[], needed: number, steps: number): number[] {
+  const widest = free.reduce((a, b) => (b.peakBytes > a.peakBytes ? b : a))
+  const high = widest.peakBytes
+  const fixed = widest.weights.bytes + widest.stateBytes
+  const levels = [
+    ...Array.from({ length: steps }, (_, step) => high * (needed / high) ** (step / (steps - 1))),
+    ...Array.from({ length: residentSteps }, (_, step) => fixed + (high - fixed) / 2 ** (step / 2)),
+    ...free.map(({ peakBytes }) => peakBytes),
+  ]
+  const whole = levels.map(Math.floor).filter(level => level > needed)
+  return [...new Set([...whole, needed])].sort((a, b) => b - a)
 }
 
 /** The plan with the least memory. */
@@ -106,15 +103,18 @@ function pointOf(plan: StagePlan): StagePoint {
   }
 }
 
-/** Those that no other beats in both bytes and time, least bytes first. */
+/** Those that no other beats in bytes and, but for what nobody would wait for, in time; least bytes first. */
 export function undominated<T extends { readonly peakBytes: number; readonly seconds: number }>(
   points: readonly T[],
 ): T[] {
   const sorted = [...points].sort((a, b) => a.peakBytes - b.peakBytes || a.seconds - b.seconds)
   let fastest = Number.POSITIVE_INFINITY
   return sorted.filter(({ seconds }) => {
-    if (seconds >= fastest) return false
+    if (seconds >= fastest * noticeable) return false
     fastest = seconds
     return true
   })
 }
+
+/** Of two times, the shorter one counts as shorter from this share of the other on. */
+const noticeable = 1 - 1e-6

@@ -121,7 +121,6 @@ export class StagePlanner {
   private readonly residencies = new Map<string, Residency>()
   private order?: ReturnType<typeof streamingOrder>
   private lowest?: number
-  private free?: number
 
   /** @throws OptionError for slices, a share or a way to stream that are none; ProgramError when a program breaks a rule. */
   constructor(
@@ -145,8 +144,7 @@ export class StagePlanner {
   }
 
   /**
-   * The fastest plan found: all weights resident where that fits and costs next to no time, else as few of them streamed as must be, or
-   * as make the plan faster.
+   * The fastest plan found: all weights resident, or as few of them streamed as must be or as make the plan faster.
    * @param budget most bytes of arena and resident weights together; absent: no limit
    * @throws BudgetError when the stage cannot fit.
    */
@@ -155,31 +153,34 @@ export class StagePlanner {
     const ways: Way[] = streamedShares[streaming].map(share => ({ share, spill: false }))
     const last = ways[ways.length - 1]!
     if (spill && target.backend !== 'cpu') ways.push({ ...last, spill: true })
-    const best = budget === undefined ? undefined : this.fastest(ways, budget)
+    if (budget === undefined) return this.freely(ways[0]!)
+    const best = this.fastest(ways, budget)
     if (best) return best
-    const residency = this.residencyAt(ways[budget === undefined ? 0 : ways.length - 1]!)
-    const allowed = (budget ?? Number.POSITIVE_INFINITY) - this.fixedBytes(residency)
+    const residency = this.residencyAt(ways[ways.length - 1]!)
+    const allowed = budget - this.fixedBytes(residency)
     const plan = this.assemble(residency, programs => programs.plan(allowed))!
-    if (budget !== undefined && plan.peakBytes > budget) throw refuse(plan, budget)
+    if (plan.peakBytes > budget) throw refuse(plan, budget)
     return plan
   }
 
-  /** Of the ways that soon give a plan within a budget: the first that costs next to no time, or that the next one does not improve. */
+  /** The fastest plan of the ways that soon give one within a budget: the more is streamed, the more time it takes at the least. */
   private fastest(ways: readonly Way[], budget: number): StagePlan | undefined {
     let best: StagePlan | undefined
     for (const way of ways) {
+      if (best && secondsOf(this.freely(way)) >= secondsOf(best)) break
       const found = this.within(way, budget)
-      if (found && best && secondsOf(found) >= secondsOf(best)) break
-      best = found ?? best
-      if (best && secondsOf(best) <= this.freeSeconds() * nextToNothing) break
+      if (found && !(best && secondsOf(best) <= secondsOf(found))) best = found
     }
     return best
   }
 
-  /** Seconds with nothing sliced and nothing streamed. */
-  private freeSeconds(): number {
-    this.free ??= secondsOf(this.plan())
-    return this.free
+  /** The plan of a way without limits. */
+  private freely(way: Way): StagePlan {
+    const residency = this.residencyAt(way)
+    residency.free ??= this.assemble(residency, programs =>
+      programs.plan(Number.POSITIVE_INFINITY),
+    )!
+    return residency.free
   }
 
   /** A plan that keeps to a budget in one way, or none that is soon found: the least is looked for in the last way alone. */
@@ -220,7 +221,7 @@ export class StagePlanner {
           new Streaming(weights, options.target.backend),
         ),
     )
-    const residency = { weights, programs }
+    const residency: Residency = { weights, programs }
     this.residencies.set(key, residency)
     return residency
   }
@@ -276,9 +277,6 @@ export class StagePlanner {
   }
 }
 
-/** A plan that takes less than this beside one without limits is not worth a look at other ways. */
-const nextToNothing = 1.01
-
 function secondsOf({ programs }: StagePlan): number {
   return Object.values(programs).reduce((sum, { work, runs }) => sum + work.seconds * runs, 0)
 }
@@ -295,6 +293,8 @@ const resident: Way = { share: 0, spill: false }
 interface Residency {
   readonly weights: WeightLayout
   readonly programs: readonly ProgramPlanner[]
+  /** Their plan without limits. */
+  free?: StagePlan
 }
 
 /** Shares of the weights that are streamed, tried in this order. */
@@ -358,6 +358,9 @@ class ProgramPlanner {
   private readonly costs: CommandCosts
   private readonly search: ProgramSearch
   private whole?: ProgramPlan
+  /** Whether finer slices may be faster, and plans of such, whatever is allowed. */
+  private readonly cached: boolean
+  private inCaches?: readonly ProgramPlan[]
 
   constructor(
     readonly name: string,
@@ -369,25 +372,36 @@ class ProgramPlanner {
   ) {
     const { cost, target, weightDtype, recompute = recomputeShare, spill = false } = options
     this.costs = new CommandCosts(cost ?? roofline(target), weightDtype, streaming)
+    this.cached = Boolean(cost?.cached) && options.slices === undefined
     const limits = { recompute, spill }
     this.search = new ProgramSearch(program, target, this.costs, limits, streaming)
   }
 
   /** The fastest plan within so many bytes; that of the least bytes where there is none. */
   plan(allowed: number): ProgramPlan {
-    return this.simple(allowed) ?? this.describe(this.search.within(allowed))
+    return this.find(allowed) ?? this.describe(this.search.within(allowed))
   }
 
   /** The fastest plan within so many bytes, or none that is soon found. */
   find(allowed: number): ProgramPlan | undefined {
-    const simple = this.simple(allowed)
-    if (simple) return simple
-    const found = this.search.find(allowed)
-    return found && this.describe(found)
+    const first = this.simple(allowed) ?? this.searched(allowed)
+    if (!first || !this.cached) return first
+    this.inCaches ??= cachedShares
+      .map(share => share * this.search.whole().fit.packing.bytes)
+      .filter(limit => limit >= this.floor())
+      .flatMap(limit => this.searched(limit) ?? [])
+    return this.inCaches
+      .filter(({ bytes }) => bytes <= allowed)
+      .reduce((best, next) => (next.work.seconds < best.work.seconds ? next : best), first)
   }
 
   floor(): number {
     return this.options.slices === undefined ? this.search.floor() : 0
+  }
+
+  private searched(allowed: number): ProgramPlan | undefined {
+    const found = this.search.find(allowed)
+    return found && this.describe(found)
   }
 
   /** What needs no search: chosen slices, or all whole where that fits. */
@@ -407,6 +421,9 @@ class ProgramPlanner {
     return describe(name, traced, program, runs, storage, fit, costs)
   }
 }
+
+/** Shares of the unsliced arena at which plans are tried that may be faster than it. */
+const cachedShares = [1 / 2, 1 / 4, 1 / 8]
 
 /** Operations that may be spent on making tensors again, as a share of a program's. */
 const recomputeShare = 0.02

@@ -33,7 +33,7 @@ const models = new Map<string, CostModel>()
 
 /**
  * The cost model for a target: the table of `sluice calibrate` where there is one, else the built-in roofline. A file is read once.
- * @throws FileError for a file that SLUICE_CALIBRATION names and that cannot be used; one of the cache that cannot be used is ignored.
+ * @throws FileError for a file that SLUICE_CALIBRATION names and that cannot be used; one of the cache that cannot be used is ignored, which plans name.
  */
 export function costModel(target: Target): CostModel {
   const path = target.backend === 'cpu' ? calibrationPath(target.threads) : undefined
@@ -46,7 +46,11 @@ export function costModel(target: Target): CostModel {
       model = tableModel(readCalibration(path, target.threads), `calibration ${basename(path)}`)
     } catch (error) {
       if (named) throw error
-      model = roofline(target)
+      const { name, ...built } = roofline(target)
+      model = {
+        ...built,
+        name: `${name}, since ${basename(path)} cannot be used: run sluice calibrate`,
+      }
     }
     models.set(key, model)
   }

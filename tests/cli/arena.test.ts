@@ -63,6 +63,10 @@ test('a malformed table is refused with its row and column', async () => {
   assert.is(code, 8)
   assert.match(stderr, 'row 2, column size: expected a whole number from 0, got "x"')
   assert.is((await run(path('missing.csv'))).code, 8)
+  writeFileSync(path('in.csv'), rows)
+  const inside = await run(path('in.csv'), '--out', path('bad.csv/out.csv'))
+  assert.is(inside.code, 8)
+  assert.match(inside.stderr, 'expected a place to write, got ENOTDIR')
 })
 
 test.run()

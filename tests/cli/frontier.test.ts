@@ -35,6 +35,7 @@ test('wishes that exclude each other are refused', async () => {
     [['--fastest', '--smallest'], /expected one of --smallest, --fastest/],
     [['--chart', path('x.svg')], /expected --frontier with it/],
     [['--frontier', '--chart', path('x.png')], /expected a file \.svg/],
+    [['--frontier', '--save', path('x.plan')], /expected no --save/],
   ] as const) {
     const { code, stderr } = await sluice('plan', ...size, ...args)
     assert.is(code, 2)

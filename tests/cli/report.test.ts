@@ -64,6 +64,8 @@ test('plan --explain: text, and the same choices as JSON and on the page', async
   for (const { options } of alternatives!) assert.match(stdout, options)
   const json = await sluice('plan', '--explain', '--frames', '4', '--json')
   assert.equal(JSON.parse(json.stdout).alternatives, alternatives)
+  const plain = await sluice('plan', '--frames', '4', '--json')
+  assert.equal(JSON.parse(json.stdout).plan, JSON.parse(plain.stdout))
 })
 
 test('a place that cannot be written is refused before any work', async () => {

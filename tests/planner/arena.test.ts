@@ -236,6 +236,8 @@ test('what makes no sense is refused', () => {
     )
   }
   assert.throws(() => packArena([], { nodes: -1 }), /expected nodes to be a whole number, got -1/)
+  for (const none of [null, 'x', [null]])
+    assert.throws(() => packArena(none as unknown as []), /packArena: .*expected/)
 })
 
 test('CSV there and back', () => {

@@ -1,12 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { BudgetError } from '../../lib/errors.js'
-import {
-  frontierOf,
-  type PlanUnder,
-  stageFrontier,
-  undominated,
-} from '../../lib/planner/frontier.js'
+import { frontierOf, type PlanUnder, undominated } from '../../lib/planner/frontier.js'
 import { planStage } from '../../lib/planner/plan.js'
 import type { Program } from '../../lib/program/graph.js'
 import { frontierChart } from '../../lib/report/frontier.js'
@@ -34,7 +29,7 @@ const programs = [randomProgram(2), randomProgram(31), randomProgram(57), decode
 test('a frontier runs from the least memory to the fastest, each point better in one way', () => {
   for (const [i, program] of programs.entries()) {
     const plan = planner(`${i}`, program)
-    const points = stageFrontier(plan)
+    const { points } = frontierOf([plan])
     const free = plan()
     assert.ok(points[0]!.peakBytes <= least(plan))
     assert.ok(points[points.length - 1]!.peakBytes <= free.peakBytes)
@@ -49,8 +44,31 @@ test('a frontier runs from the least memory to the fastest, each point better in
 test('every peak is enough as a budget', () => {
   for (const program of programs) {
     const plan = planner('stage', program)
-    for (const { peakBytes } of stageFrontier(plan, 6))
+    for (const { peakBytes } of frontierOf([plan], 6).points)
       assert.ok(plan(peakBytes).peakBytes <= peakBytes)
+  }
+})
+
+test('a point is what planning every stage under its peak gives', () => {
+  const stages = programs.map((program, i) => planner(`${i}`, program))
+  for (const { peakBytes, seconds } of frontierOf(stages).points) {
+    const sum = stages
+      .map(plan => 3 * plan(peakBytes).programs.main!.work.seconds)
+      .reduce((total, each) => total + each, 0)
+    assert.ok(Math.abs(sum - seconds) <= 1e-4 * seconds, `${peakBytes}: ${sum} and ${seconds}`)
+  }
+})
+
+test('more memory is never slower', () => {
+  for (const [i, program] of programs.entries()) {
+    const plan = planner(`${i}`, program)
+    const [low, high] = [least(plan), plan().peakBytes]
+    let slowest = Number.POSITIVE_INFINITY
+    for (let step = 0; step <= 8; step++) {
+      const { seconds } = plan(Math.ceil(low + ((high - low) * step) / 8)).programs.main!.work
+      assert.ok(seconds <= slowest, `${i}, ${step} of 8: ${seconds} after ${slowest}`)
+      slowest = seconds
+    }
   }
 })
 
@@ -71,7 +89,7 @@ test('stages share one budget: the largest peak, and the sum of their times', ()
     assert.is(point.slices, Math.max(...point.stages.map(({ slices }) => slices)))
   }
   assert.equal(undominated(points), points)
-  const needed = Math.max(...stages.map(plan => stageFrontier(plan)[0]!.peakBytes))
+  const needed = Math.max(...stages.map(plan => least(plan)))
   assert.is(points[0]!.peakBytes, needed)
 })
 

@@ -52,7 +52,13 @@ export interface Problem {
  * the message.
  */
 export function problemOf(buffers: readonly ArenaBuffer[], where = 'packArena'): Problem {
-  buffers.forEach((buffer, i) => checkBuffer(buffer, `${where}: buffer ${buffer.id ?? i}`))
+  if (!Array.isArray(buffers))
+    throw new OptionError(`${where}: expected a list of buffers, got ${typeof buffers}`)
+  buffers.forEach((buffer, i) => {
+    if (typeof buffer !== 'object' || buffer === null)
+      throw new OptionError(`${where}: buffer ${i}: expected an object, got ${buffer}`)
+    checkBuffer(buffer, `${where}: buffer ${buffer.id ?? i}`)
+  })
   const unit = buffers.reduce((common, { alignment = 1 }) => gcd(common, alignment), 0) || 1
   const lives = buffers.map(livePeriods)
   const { sections, indexOf } = maximalSections(lives)
