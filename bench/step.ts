@@ -58,8 +58,7 @@ interface RivalStep {
   readonly activationBytes: number
 }
 
-async function loadRival(question: Question, weights: string, way: string): Promise<Rival> {
-  const rival = new Rival(python, 'step.py', threads)
+async function loadRival(rival: Rival, question: Question, weights: string, way: string) {
   await rival.ask({
     do: 'load',
     network: question.name,
@@ -68,7 +67,6 @@ async function loadRival(question: Question, weights: string, way: string): Prom
     threads,
     way: allWays[way]!,
   })
-  return rival
 }
 
 /** Tries each way of running the network in PyTorch; the fastest stays, warm. */
@@ -76,8 +74,9 @@ async function bestRival(question: Question, weights: string) {
   const tried: { way: string; seconds: number; activationBytes: number }[] = []
   let best: { rival: Rival; way: string; seconds: number } | undefined
   for (const way of values.ways.split(',')) {
-    const rival = await loadRival(question, weights, way)
+    const rival = new Rival(python, 'step.py', threads)
     try {
+      await loadRival(rival, question, weights, way)
       await rival.ask({ do: 'step' })
       const step = await rival.ask<RivalStep>({ do: 'step' })
       tried.push({ way, ...step })

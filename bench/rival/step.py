@@ -118,7 +118,9 @@ def main():
                 model, step, rows = NETWORKS[q["network"]](q, file)
             model.eval()
             if q["way"]["channelsLast"]:
-                model.to(memory_format=torch.channels_last)
+                for module in model.modules():  # one by one: those over time have five axes
+                    if isinstance(module, torch.nn.Conv2d):
+                        module.to(memory_format=torch.channels_last)
             if q["way"]["compile"]:
                 model.compile()
                 if q["network"] == "vae":

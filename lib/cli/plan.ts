@@ -39,7 +39,11 @@ export async function plan(prompt: string | undefined, args: PlanArguments): Pro
   checkInputs(pipeline, prompt, args)
   const options = planOptions(args, pipeline)
   if (args.frontier) return showFrontier(pipeline, options, weights, args)
-  const budget = args.smallest ? pipeline.smallestBudget(options, weights) : args.budget
+  const budget = args.smallest
+    ? pipeline.smallestBudget(options, weights)
+    : args.fastest
+      ? pipeline.fastestBudget(options, weights)
+      : args.budget
   const planned = pipeline.plan({ ...options, budget }, weights)
   if (args.save !== undefined) await planned.save(args.save)
   const alternatives = args.explain

@@ -174,6 +174,20 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
   }
 
   /**
+   * The budget of the fastest plan that is found; undefined where none is faster than that without a budget. By measured times (`sluice
+   * calibrate`) one in slices that stay in the caches may be; the built-in roofline knows no caches.
+   * @throws OptionError
+   */
+  fastestBudget(options: O = {} as O, weights?: DType): number | undefined {
+    const { stageOptions } = this.plannersOf(options, weights).inputs
+    if (!stageOptions.cost?.cached) return undefined
+    const { points } = this.frontier(options, weights)
+    const { seconds, peakBytes } = points[points.length - 1]!
+    const free = this.plan({ ...options, budget: undefined }, weights)
+    return seconds < free.seconds ? peakBytes : undefined
+  }
+
+  /**
    * Peaks with predicted times, from the least memory to the fastest: what a budget costs. The pipeline's own budget does not count.
    * @throws OptionError
    */

@@ -358,10 +358,6 @@ class ProgramPlanner {
   private readonly costs: CommandCosts
   private readonly search: ProgramSearch
   private whole?: ProgramPlan
-  /** Whether finer slices may be faster, and plans of such, whatever is allowed. */
-  private readonly cached: boolean
-  private inCaches?: readonly ProgramPlan[]
-
   constructor(
     readonly name: string,
     private readonly traced: Program,
@@ -372,7 +368,6 @@ class ProgramPlanner {
   ) {
     const { cost, target, weightDtype, recompute = recomputeShare, spill = false } = options
     this.costs = new CommandCosts(cost ?? roofline(target), weightDtype, streaming)
-    this.cached = Boolean(cost?.cached) && options.slices === undefined
     const limits = { recompute, spill }
     this.search = new ProgramSearch(program, target, this.costs, limits, streaming)
   }
@@ -384,24 +379,14 @@ class ProgramPlanner {
 
   /** The fastest plan within so many bytes, or none that is soon found. */
   find(allowed: number): ProgramPlan | undefined {
-    const first = this.simple(allowed) ?? this.searched(allowed)
-    if (!first || !this.cached) return first
-    this.inCaches ??= cachedShares
-      .map(share => share * this.search.whole().fit.packing.bytes)
-      .filter(limit => limit >= this.floor())
-      .flatMap(limit => this.searched(limit) ?? [])
-    return this.inCaches
-      .filter(({ bytes }) => bytes <= allowed)
-      .reduce((best, next) => (next.work.seconds < best.work.seconds ? next : best), first)
+    const simple = this.simple(allowed)
+    if (simple) return simple
+    const found = this.search.find(allowed)
+    return found && this.describe(found)
   }
 
   floor(): number {
     return this.options.slices === undefined ? this.search.floor() : 0
-  }
-
-  private searched(allowed: number): ProgramPlan | undefined {
-    const found = this.search.find(allowed)
-    return found && this.describe(found)
   }
 
   /** What needs no search: chosen slices, or all whole where that fits. */
@@ -421,9 +406,6 @@ class ProgramPlanner {
     return describe(name, traced, program, runs, storage, fit, costs)
   }
 }
-
-/** Shares of the unsliced arena at which plans are tried that may be faster than it. */
-const cachedShares = [1 / 2, 1 / 4, 1 / 8]
 
 /** Operations that may be spent on making tensors again, as a share of a program's. */
 const recomputeShare = 0.02
