@@ -213,7 +213,7 @@ test('a table in the cache is used, one that is damaged is not, and a named one 
   process.env.XDG_CACHE_HOME = path('damaged')
   mkdirSync(dirname(calibrationPath(2)!), { recursive: true })
   writeFileSync(calibrationPath(2)!, '{"format": "sluice-cal')
-  assert.is(costModel(target).name, 'built in: roofline')
+  assert.match(costModel(target).name, /^built in: roofline, since calibration-.* cannot be used/)
   process.env.SLUICE_CALIBRATION = calibrationPath(2)!
   assert.throws(
     () => costModel(target),
