@@ -11,6 +11,7 @@ import {
   vaeTemporalDecoder,
 } from '../../lib/models/index.js'
 import type { Program, Tensor } from '../../lib/program/index.js'
+import { elementCount } from '../../lib/program/tensor.js'
 import { type CompileOptions, compile } from '../../lib/runtime/executable.js'
 import { interpret } from '../support/interpreter.js'
 import {
@@ -140,9 +141,11 @@ const components = {
 }
 
 for (const [component, cases] of Object.entries(components)) {
-  test(`${component}: the interpreter gives the recorded outputs`, async () => {
-    for (const { name, program, inputs, compare } of await cases())
-      compare.call({ name } as Case, 'interpreter', interpret(program, { inputs, weights: seeded }))
+  test(`${component}: the interpreter gives the recorded outputs of the smallest case`, async () => {
+    const size = ({ program }: Case) => elementCount(Object.values(program.outputs)[0]!.shape)
+    const [smallest] = (await cases()).sort((a, b) => size(a) - size(b))
+    const { program, inputs } = smallest!
+    smallest!.compare('interpreter', interpret(program, { inputs, weights: seeded }))
   })
 
   test(`${component}: the kernels give the recorded outputs, whole and sliced alike`, async () => {
