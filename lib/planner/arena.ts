@@ -3,6 +3,7 @@ import { packInLayers } from './arena/layers.js'
 import { type Problem, problemOf } from './arena/problem.js'
 import { Reordering } from './arena/reorder.js'
 import { greedy, solve } from './arena/solve.js'
+import { packFromTwoEnds } from './arena/two-ends.js'
 import { alignment } from './storage.js'
 
 /** A buffer to place: bytes, and the half-open lifetime [start, end). */
@@ -24,7 +25,7 @@ export interface Packing {
 /**
  * Aligned offsets for a plan's buffers such that no two that are alive together overlap, in
  * `lowerBound` bytes, a thousandth more, or the fewest found: greedy orders, then a search of `nodes`,
- * of many buffers in layers. Deterministic.
+ * of many buffers in layers and from two ends. Deterministic.
  */
 export function packBuffers(
   buffers: readonly Placeable[],
@@ -45,6 +46,14 @@ export function packBuffers(
         const part = planProblem(large.map(i => withoutTie(buffers[i]!)))
         return solve(part, part.lowerBound, nodes).offsets
       }),
+    )
+  if (solution.height > goal && !tied && problem.count > fewBuffers)
+    consider(
+      packFromTwoEnds(
+        buffers.map(({ start, end }, i) => ({ start, end, size: problem.size[i]! })),
+        problem.lowerBound,
+        goal,
+      ),
     )
   if (solution.height > goal && !tied && (problem.count <= fewBuffers || nodes > searchNodes))
     consider(solve(problem, goal, nodes))
