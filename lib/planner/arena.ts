@@ -47,7 +47,9 @@ export function packBuffers(
         return solve(part, part.lowerBound, nodes).offsets
       }),
     )
-  if (solution.height > goal && !tied && problem.count > fewBuffers)
+  if (solution.height > goal && !tied && (problem.count <= fewBuffers || nodes > searchNodes))
+    consider(solve(problem, goal, nodes))
+  if (solution.height > goal && !tied && problem.count > fewBuffers && nodes > searchNodes)
     consider(
       packFromTwoEnds(
         buffers.map(({ start, end }, i) => ({ start, end, size: problem.size[i]! })),
@@ -55,8 +57,6 @@ export function packBuffers(
         goal,
       ),
     )
-  if (solution.height > goal && !tied && (problem.count <= fewBuffers || nodes > searchNodes))
-    consider(solve(problem, goal, nodes))
   if (solution.height > goal && start) {
     const local = new Reordering(problem, start, goal)
     local.run(nodes)

@@ -109,7 +109,8 @@ export class ProgramSearch {
     let best = this.repacked(this.leastOf(this.narrowest()))
     const bands = this.bands()
     const fit = bands?.search.least()
-    if (fit && fit.packing.bytes < best.fit.packing.bytes) best = { ...bands!, fit }
+    const banded = fit && this.repacked({ ...bands!, fit })
+    if (banded && banded.fit.packing.bytes < best.fit.packing.bytes) best = banded
     for (;;) {
       const { bytes } = best.fit.packing
       const lower = this.fastest(bytes) ?? this.fastest(bytes - 1)
