@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { replaceFile } from '../io/atomic.js'
 import { sliceCounts } from '../planner/group.js'
-import type { StagePlan } from '../planner/plan.js'
+import { type StagePlan, secondsOf } from '../planner/plan.js'
 import { encodeStage, sealDocument } from '../planner/plan-file.js'
 import { formatBytes } from '../units.js'
 import type { PipelineDocument } from './plan-document.js'
@@ -87,7 +87,7 @@ export class PipelinePlan {
         commands: total(p => p.commands),
         runs: Math.max(...programs.map(p => p.runs)),
         flops: total(p => p.work.flops * p.runs),
-        seconds: total(p => p.work.seconds * p.runs),
+        seconds: secondsOf(stage),
         peakOp: largest.peak.op,
         peakTensor: largest.peak.tensor,
       }

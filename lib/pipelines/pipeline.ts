@@ -4,11 +4,13 @@ import { OptionError } from '../errors.js'
 import type { Checkpoint } from '../io/checkpoint.js'
 import { readJson } from '../io/weight-index.js'
 import { type Frontier, frontierOf } from '../planner/frontier.js'
+import { leastBudget } from '../planner/least-budget.js'
 import {
   type PlanOptions as StageOptions,
   type StagePlan,
   StagePlanner,
   type StageSpec,
+  secondsOf,
 } from '../planner/plan.js'
 import type { DType } from '../program/tensor.js'
 import { formatRehash, type RehashWish } from '../rehash/options.js'
@@ -26,7 +28,6 @@ import { parseBytes } from '../units.js'
 import { checkpointWeights, plannedDtypes } from './checkpoint-weights.js'
 import { Generation, noiseOf } from './generation.js'
 import type { LatentExtents, LatentOrder } from './layout.js'
-import { leastBudget } from './least-budget.js'
 import {
   checkNames,
   latentSize,
@@ -179,12 +180,12 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
    * @throws OptionError
    */
   fastestBudget(options: O = {} as O, weights?: DType): number | undefined {
-    const { stageOptions } = this.plannersOf(options, weights).inputs
-    if (!stageOptions.cost?.cached) return undefined
+    const { inputs, planners } = this.plannersOf(options, weights)
+    if (!inputs.stageOptions.cost?.cached) return undefined
     const { points } = this.frontier(options, weights)
     const { seconds, peakBytes } = points[points.length - 1]!
-    const free = this.plan({ ...options, budget: undefined }, weights)
-    return seconds < free.seconds ? peakBytes : undefined
+    const free = inputs.stages.reduce((sum, stage) => sum + secondsOf(planners.of(stage).plan()), 0)
+    return seconds < free ? peakBytes : undefined
   }
 
   /**

@@ -1,4 +1,4 @@
-import type { StagePlan } from '../planner/plan.js'
+import { type StagePlan, secondsOf } from '../planner/plan.js'
 import type { Storage } from '../rehash/programs.js'
 import { formatBytes } from '../units.js'
 import type { StagedRehash } from './rehash-stage.js'
@@ -38,11 +38,12 @@ export function rehashSummary(
       speedup: 1,
       note: `off: the budget cannot hold its cache of ${formatBytes(asked.cacheBytes)}, nor a narrower one`,
     }
-  const { programs } = plans.find(({ name }) => name === 'denoise')!
+  const denoise = plans.find(({ name }) => name === 'denoise')!
+  const { programs } = denoise
   const full = programs.unet!.work.seconds
   const skipped = programs.skipped?.work.seconds ?? full
   const { at, feature, storage } = got.run
-  const total = Object.values(programs).reduce((sum, p) => sum + p.work.seconds * p.runs, 0)
+  const total = secondsOf(denoise)
   // A skipped step in place of a full one saves the difference, in each half.
   const saved = (programs.skipped?.runs ?? 0) * (full - skipped)
   return {

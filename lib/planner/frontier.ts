@@ -1,6 +1,6 @@
-import { BudgetError } from '../errors.js'
 import { sliceCounts } from './group.js'
-import type { StagePlan } from './plan.js'
+import { leastBudget } from './least-budget.js'
+import { type StagePlan, secondsOf } from './plan.js'
 
 /** What one plan of a stage costs. */
 export interface StagePoint {
@@ -49,7 +49,9 @@ export function frontierOf(stages: readonly PlanUnder[], steps = ladderSteps): F
     return planned
   }
   const free = stages.map(plan => under(plan))
-  const needed = Math.max(...stages.map((plan, i) => smallest(plan, free[i]!).peakBytes))
+  const needed = Math.max(
+    ...stages.map((plan, i) => Math.min(leastBudget(plan), free[i]!.peakBytes)),
+  )
   let plans = free
   const points = levelsOf(free, needed, steps).map((level): FrontierPoint => {
     // The fastest plan of a larger budget that fits a smaller one is the fastest there too.
@@ -79,16 +81,6 @@ function levelsOf(free: readonly StagePlan[], needed: number, steps: number): nu
   return [...new Set([...whole, needed])].sort((a, b) => b - a)
 }
 
-/** The plan with the least memory. */
-function smallest(plan: PlanUnder, free: StagePlan): StagePlan {
-  try {
-    return plan(0)
-  } catch (error) {
-    if (!(error instanceof BudgetError)) throw error
-    return error.needed < free.peakBytes ? plan(error.needed) : free
-  }
-}
-
 function pointOf(plan: StagePlan): StagePoint {
   const programs = Object.values(plan.programs)
   const slices = programs.flatMap(({ groups, slicings }) =>
@@ -97,7 +89,7 @@ function pointOf(plan: StagePlan): StagePoint {
   return {
     stage: plan.name,
     peakBytes: plan.peakBytes,
-    seconds: programs.reduce((sum, { work, runs }) => sum + work.seconds * runs, 0),
+    seconds: secondsOf(plan),
     slices: slices.reduce((most, count) => Math.max(most, count), 1),
     commands: programs.reduce((sum, { commands }) => sum + commands, 0),
   }

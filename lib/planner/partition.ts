@@ -2,9 +2,9 @@ import type { Node, Program } from '../program/graph.js'
 import type { Target } from '../program/op.js'
 import { type Tensor, tensorBytes } from '../program/tensor.js'
 import type { CommandCosts } from './cost.js'
-import { type Edge, EdgeQueue } from './edge-queue.js'
 import { type Group, headRuns, makeGroup, OpenGroup, type Slicing, unsliced } from './group.js'
 import { GroupMemory, ScratchTable } from './group-memory.js'
+import { Heap } from './heap.js'
 import { aligned, boundOf, type Overlays, type Surroundings, storageOf } from './storage.js'
 import type { Streaming } from './streaming.js'
 
@@ -169,16 +169,18 @@ export class Partitioner {
 
   /**
    * The way whose largest step is smallest, as Dijkstra finds it. What is not above the largest step of every way is as good as it, and of
-   * equals the farthest goes first, so that few segments are looked at where memory is no matter.
+   * equals the farthest goes first, of these the longest, so that few segments are looked at where memory is no matter.
    */
   private findBottleneck(): Bottleneck {
     const { count, taken } = this.search<Bottleneck>()
     const floor = this.floor()
     const settled = new Uint8Array(count + 1)
-    const edges = new EdgeQueue<Edge & { readonly segment: Segment }>()
+    const edges = new Heap<{ bytes: number; segment: Segment }>(
+      (a, b) =>
+        a.bytes - b.bytes || b.segment.end - a.segment.end || a.segment.first - b.segment.first,
+    )
     const look = (segment: Segment, bytes: number) => {
-      const { first, end } = segment
-      if (!settled[end]) edges.push({ bytes, first, end, segment })
+      if (!settled[segment.end]) edges.push({ bytes, segment })
     }
     const settle = (at: number, bytes: number) => {
       settled[at] = 1

@@ -277,7 +277,8 @@ export class StagePlanner {
   }
 }
 
-function secondsOf({ programs }: StagePlan): number {
+/** Predicted seconds of all runs of a stage. */
+export function secondsOf({ programs }: Pick<StagePlan, 'programs'>): number {
   return Object.values(programs).reduce((sum, { work, runs }) => sum + work.seconds * runs, 0)
 }
 

@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto'
-import { leastBudget } from '../pipelines/least-budget.js'
 import { sliceCounts } from '../planner/group.js'
+import { leastBudget } from '../planner/least-budget.js'
 import type { StagePlan } from '../planner/plan.js'
 import type { Program } from '../program/index.js'
 import { type CompileOptions, openProgram, programPlanner } from '../runtime/executable.js'

@@ -1,7 +1,7 @@
 // Attention that goes head by head: of queries, keys and values only those of some heads are there at a time.
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { leastBudget } from '../../lib/pipelines/least-budget.js'
+import { leastBudget } from '../../lib/planner/least-budget.js'
 import type { StagePlan } from '../../lib/planner/plan.js'
 import { decodeStage, encodeStage } from '../../lib/planner/plan-file.js'
 import { add, attention, linear, type Program, program } from '../../lib/program/index.js'

@@ -1,7 +1,7 @@
 // Features that wait in the host's memory, beside a GPU.
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { leastBudget } from '../../lib/pipelines/least-budget.js'
+import { leastBudget } from '../../lib/planner/least-budget.js'
 import { type PlanOptions, StagePlanner } from '../../lib/planner/plan.js'
 import { decodeStage, encodeStage } from '../../lib/planner/plan-file.js'
 import { Streaming } from '../../lib/planner/streaming.js'

@@ -1,7 +1,7 @@
 /** Plans that reports are tested with. */
 import { AnimateDiff, PipelinePlan } from '../../lib/index.js'
 import { animateDiffStages } from '../../lib/pipelines/animatediff-stages.js'
-import { leastBudget } from '../../lib/pipelines/least-budget.js'
+import { leastBudget } from '../../lib/planner/least-budget.js'
 import { planStage } from '../../lib/planner/plan.js'
 import { fullSize } from '../support/checkpoints.js'
 

@@ -1,6 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { leastBudget } from '../../lib/pipelines/least-budget.js'
+import { leastBudget } from '../../lib/planner/least-budget.js'
 import type { StagePlan } from '../../lib/planner/plan.js'
 import { add, mul, type Program, program } from '../../lib/program/index.js'
 import {

@@ -1,7 +1,7 @@
 // Weights that come with their ops: the same bits as with all weights resident, predicted = measured.
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { leastBudget } from '../../lib/pipelines/least-budget.js'
+import { leastBudget } from '../../lib/planner/least-budget.js'
 import { openProgram, programPlanner } from '../../lib/runtime/executable.js'
 import { decoderLike, randomProgram, randomValues } from '../support/random-program.js'
 

@@ -6,6 +6,7 @@
 import { packBuffers } from '../../lib/planner/arena.js'
 import type { CommandCosts } from '../../lib/planner/cost.js'
 import { type Group, makeGroup, OpenGroup, type Slicing } from '../../lib/planner/group.js'
+import { Heap } from '../../lib/planner/heap.js'
 import type { Buffer } from '../../lib/planner/storage.js'
 import type { Node, Program } from '../../lib/program/graph.js'
 import { opSpec, type Target } from '../../lib/program/op.js'
@@ -394,40 +395,4 @@ function regionOf(
   return wholeRegion(tensor.shape).map((whole, at) =>
     at === axis ? range : at === innerAxis ? innerRange! : whole,
   )
-}
-
-/** A binary heap. */
-class Heap<T> {
-  private readonly items: T[] = []
-  constructor(private readonly compare: (a: T, b: T) => number) {}
-
-  push(item: T): void {
-    const { items } = this
-    let at = items.push(item) - 1
-    while (at > 0) {
-      const up = (at - 1) >> 1
-      if (this.compare(items[up]!, item) <= 0) break
-      items[at] = items[up]!
-      at = up
-    }
-    items[at] = item
-  }
-
-  pop(): T | undefined {
-    const { items } = this
-    const top = items[0]
-    const last = items.pop()
-    if (items.length === 0 || last === undefined) return top
-    let at = 0
-    for (;;) {
-      let down = 2 * at + 1
-      if (down >= items.length) break
-      if (down + 1 < items.length && this.compare(items[down + 1]!, items[down]!) < 0) down++
-      if (this.compare(items[down]!, last) >= 0) break
-      items[at] = items[down]!
-      at = down
-    }
-    items[at] = last
-    return top
-  }
 }
