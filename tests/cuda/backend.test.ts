@@ -77,13 +77,13 @@ test('a token outside its table fails the run', async () => {
 
 test('an abort ends a run between commands', async () => {
   const many = program('many', ({ input }) => {
-    let y = input('x', [64, 64])
+    let y = input('x', [2048, 64])
     for (let i = 0; i < 200; i++) y = silu(y)
     return { y }
   })
   const stop = new AbortController()
   await using executable = await compile(many, { device: gpu, signal: stop.signal })
-  const run = executable.run({ x: new Float32Array(64 * 64) }, () => stop.abort())
+  const run = executable.run({ x: new Float32Array(2048 * 64) }, () => stop.abort())
   assert.instance(await run.catch(thrown => thrown), AbortError)
 })
 

@@ -52,13 +52,13 @@ test('without memory for graphs the launches go on one by one', async () => {
 
 test('an abort takes effect between two graphs, and the next run is whole', async () => {
   const many = program('many', ({ input }) => {
-    let y = input('x', [64, 64])
+    let y = input('x', [1024, 64])
     for (let i = 0; i < 300; i++) y = silu(y)
     return { y }
   })
   const stop = new AbortController()
   await using executable = await compile(many, { device: gpu })
-  const x = Float32Array.from({ length: 64 * 64 }, (_, i) => Math.cos(i))
+  const x = Float32Array.from({ length: 1024 * 64 }, (_, i) => Math.cos(i))
   const { y: expected } = await executable.run({ x })
   assert.equal((await executable.run({ x })).y, expected)
   await using stoppable = await compile(many, { device: gpu, signal: stop.signal })
