@@ -21,28 +21,42 @@ import type { Buffer, SharedTensor, Storage } from './storage.js'
 /** Number of bands of a tensor's storage; undefined: it is one piece. */
 export function bandsOf(entry: SharedTensor, slicings: readonly Slicing[]): number | undefined {
   if (entry.home.group || entry.tensors[0]!.shape.length !== 4) return undefined
-  const [first, ...others] = [...entry.groups].map(group => slicings[group]!.bands)
-  return others.every(bands => bands === first) ? first : undefined
+  let common: number | undefined
+  let first = true
+  for (const group of entry.groups) {
+    const { bands } = slicings[group]!
+    if (!first && bands !== common) return undefined
+    common = bands
+    first = false
+  }
+  return common
 }
 
-/** The bands of a tensor that a region touches. */
+/**
+ * The bands of a tensor that a region touches. Band i of b over e rows is [floor(i e / b), floor((i + 1) e / b)): it begins before row
+ * `stop` where i < stop b / e, and ends behind row `start` where i + 1 >= (start + 1) b / e.
+ */
 export function bandsTouched(
   tensor: Tensor,
   axis: number,
   bands: number,
   region: Region,
 ): AxisRange[] {
+  const extent = tensor.shape[axis]!
+  const [start, stop] = region[axis]!
+  const first = Math.max(0, Math.ceil(((start + 1) * bands) / extent) - 1)
+  const last = Math.min(bands, Math.ceil((stop * bands) / extent)) - 1
   const touched: AxisRange[] = []
-  for (let i = 0; i < bands; i++) {
-    const range = bandRange(tensor.shape[axis]!, bands, i)
-    if (range[0] < region[axis]![1] && region[axis]![0] < range[1]) touched.push({ axis, range })
-  }
+  for (let i = first; i <= last; i++) touched.push({ axis, range: bandRange(extent, bands, i) })
   return touched
 }
 
 function bytesOf(tensor: Tensor, region: Region): number {
   return elementCount(regionShape(region)) * dtypeBytes[tensor.dtype]
 }
+
+/** A buffer, as far as a group has used it. */
+type Share = Omit<Buffer, 'id' | 'end'> & { end: number }
 
 /** The buffers that a group of bands touches, from its first time on; of whole tensors and bands only the group's own share. */
 export function bandedBuffers(
@@ -53,11 +67,17 @@ export function bandedBuffers(
 ): Omit<Buffer, 'id'>[] {
   const slicing = slicings[group.id]!
   const axis = group.axis!
-  const found = new Map<string, Omit<Buffer, 'id'>>()
+  const found = new Map<string, Share>()
   const streamed = new Map<number, Pick<Buffer, 'tensors' | 'name' | 'bytes'>>()
-  const alive = (key: string, at: number, make: () => Omit<Buffer, 'id' | 'start' | 'end'>) => {
+  const alive = (key: string, at: number, make: () => Omit<Share, 'start' | 'end'>) => {
     const known = found.get(key)
-    found.set(key, known ? { ...known, end: at + 1 } : { ...make(), start: at, end: at + 1 })
+    if (known) known.end = at + 1
+    else found.set(key, { ...make(), start: at, end: at + 1 })
+  }
+  const counts = new Map<SharedTensor, number | undefined>()
+  const countOf = (entry: SharedTensor): number | undefined => {
+    if (!counts.has(entry)) counts.set(entry, bandsOf(entry, slicings))
+    return counts.get(entry)
   }
   let at = time
   for (const { node, ranges, slice } of slicedNodes(group, slicing)) {
@@ -67,7 +87,7 @@ export function bandedBuffers(
       if (!entry) return
       const owner = entry.tensors[0]!
       const common = { tensors: entry.tensors, name: owner.name }
-      const bands = bandsOf(entry, slicings)
+      const bands = countOf(entry)
       if (entry.home.group) {
         alive(`${owner.id} ${slice}`, at, () => ({
           ...common,
