@@ -1,6 +1,6 @@
 /**
  * What memory costs in time, modelled and measured: the UNet of AnimateDiff (Stable Diffusion 1.5) at half its width with seeded weights,
- * run unsliced, at half the unsliced arena, with the least, and with all weights streamed. Plans of one round run one after another, so that the machine's other work
+ * run unsliced, at three quarters, half and a quarter of the unsliced arena where that is enough, with the least, and with all weights streamed. Plans of one round run one after another, so that the machine's other work
  * falls on all of them; ratios are medians over rounds.
  *   node dist/bench/slicing.js [--side PIXELS] [--frames N] [--rounds N] [--threads N] [--out FILE]
  */
@@ -55,6 +55,7 @@ const budgets: Memory[] = [
   { name: 'unsliced' },
   { name: 'three quarters', budget: whole.weights.bytes + Math.floor(0.75 * whole.arenaBytes) },
   { name: 'half', budget: whole.weights.bytes + Math.floor(0.5 * whole.arenaBytes) },
+  { name: 'quarter', budget: whole.weights.bytes + Math.floor(0.25 * whole.arenaBytes) },
   { name: 'least', budget: least },
   { name: 'streamed weights', streaming: 'always' } as Memory,
 ].filter(({ budget }) => budget === undefined || budget >= least)
