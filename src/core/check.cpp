@@ -320,7 +320,8 @@ void attention(const AttentionCommand &c, Rules &r) {
   // Factors below 2^29 and 2^28: no product or sum here reaches 2^63.
   const uint64_t dim = uint64_t(c.head_dim), padded = ceil16(dim);
   const uint64_t q = uint64_t(c.block_q), k = uint64_t(c.block_k);
-  r.scratch(c.scratch, c.scratch_bytes, 4 * (k * dim + k * padded + q * (k + padded + dim + 2)));
+  r.scratch(c.scratch, c.scratch_bytes,
+            4 * (k * (dim + padded) + 8 * (k + 16) + q * (padded + dim + 2)));
 }
 
 void binary(const BinaryCommand &c, Rules &r) {

@@ -215,8 +215,8 @@ struct AttentionCommand {
   View q, k, v, out;
   int32_t block_q, block_k; ///< block_q a multiple of 8, block_k of 16
   View scratch;
-  uint32_t scratch_bytes; ///< per thread: 4*(block_k*head_dim + block_k*ceil16(head_dim) +
-                          ///< block_q*(block_k + ceil16(head_dim) + head_dim + 2))
+  uint32_t scratch_bytes; ///< per thread: 4*(block_k*(head_dim + ceil16(head_dim)) +
+                          ///< 8*(block_k + 16) + block_q*(ceil16(head_dim) + head_dim + 2))
 };
 
 enum class BinaryOp : int32_t { add = 0, sub = 1, mul = 2, lerp = 3 };

@@ -106,10 +106,12 @@ defineOp({
     const padded = Math.ceil(headDim / 16) * 16
     const [frames, rows, cols] = asFour(regionShape(wanted), 1)
     const queries = call.attrs.over === 'time' ? frames : rows * cols
-    const blockQ = Math.min(64, Math.ceil(queries / 8) * 8)
+    // Keys are packed anew for every block of queries: as many as some 80 KB hold.
+    const most = Math.max(64, Math.floor(20_000 / (headDim + padded + 2) / 8) * 8)
+    const blockQ = Math.min(most, Math.ceil(queries / 8) * 8)
     // Keys and values of a block stay in the second-level cache beside the scores.
     const blockK = Math.min(headDim > 256 ? 128 : 256, Math.ceil(keyTokens(call) / 16) * 16)
-    const floats = blockK * headDim + blockK * padded + blockQ * (blockK + padded + headDim + 2)
+    const floats = blockK * (headDim + padded) + 8 * (blockK + 16) + blockQ * (padded + headDim + 2)
     return { bytesPerThread: 4 * floats, tile: [blockQ, blockK] }
   },
 })

@@ -10,19 +10,23 @@
 namespace sluice::SLUICE_ISA_NAMESPACE {
 namespace {
 
+constexpr int32_t kScoreRows = 8; // that scratch has room for, whatever the instruction set
+static_assert(kTileRows <= kScoreRows);
+
 struct Attention {
   const AttentionCommand &c;
   const float *q, *k, *v;
   float *out;
-  float *key_panels;   ///< [block_k / 16][head_dim][16]
-  float *value_panels; ///< [ceil16(head_dim) / 16][block_k][16]
-  float *scores;       ///< kTileRows rows, scores_stride apart
-  float *sums;         ///< [block_q][ceil16(head_dim)]
-  float *queries;      ///< [block_q][head_dim], scaled
-  float *peaks;        ///< [block_q] largest score so far
-  float *weights;      ///< [block_q] sum of exponentials so far
-  int64_t scores_stride;
-  int32_t width; ///< ceil16(head_dim)
+  float *key_panels;     ///< [block_k / 16][head_dim][16]
+  float *value_panels;   ///< [ceil16(head_dim) / 16][block_k][16]
+  float *scores;         ///< of one register tile: kTileRows rows, scores_stride apart
+  float *sums;           ///< [block_q][ceil16(head_dim)]
+  float *queries;        ///< [block_q][head_dim], times `scale`
+  float *peaks;          ///< [block_q] largest score so far
+  float *weights;        ///< [block_q] sum of exponentials so far
+  int64_t scores_stride; ///< off multiples of 4096 bytes
+  float scale;           ///< of scores, whose exponentials are powers of two
+  int32_t width;         ///< ceil16(head_dim)
   int32_t tokens, key_tokens, batch;
 
   Attention(const AttentionCommand &command, Bases bases, int32_t thread);
@@ -33,6 +37,7 @@ Attention::Attention(const AttentionCommand &command, Bases bases, int32_t threa
   k = address<const float>(c.k, bases);
   v = address<const float>(c.v, bases);
   out = address<float>(c.out, bases);
+  scale = c.scale * 1.44269504f;
   width = ceil16(c.head_dim);
   tokens = c.time ? c.frames : c.rows * c.cols;
   key_tokens = c.time ? c.key_frames : c.key_rows * c.key_cols;
@@ -40,10 +45,8 @@ Attention::Attention(const AttentionCommand &command, Bases bases, int32_t threa
   float *at = (float *)(address<char>(c.scratch, bases) + (uint64_t)thread * c.scratch_bytes);
   key_panels = at, at += (int64_t)c.block_k * c.head_dim;
   value_panels = at, at += (int64_t)c.block_k * width;
-  // Only the scores of one register tile are live. Where the room for a whole block allows it, its
-  // rows are kept off multiples of 4096 bytes.
-  const bool roomy = (int64_t)c.block_q * c.block_k >= (int64_t)kTileRows * (c.block_k + 16);
-  scores = at, scores_stride = c.block_k + (roomy ? 16 : 0), at += (int64_t)c.block_q * c.block_k;
+  scores_stride = c.block_k + 16;
+  scores = at, at += kScoreRows * scores_stride;
   sums = at, at += (int64_t)c.block_q * width;
   queries = at, at += (int64_t)c.block_q * c.head_dim;
   peaks = at, at += c.block_q;
@@ -86,7 +89,7 @@ void fetch(const float *p, int32_t n) {
 void pack_queries(const Attention &a, int32_t item, int32_t head, int32_t first, int32_t count) {
   const int32_t d = a.c.head_dim;
   const Tokens<const float> tokens = tokens_of(a, a.q, a.c.q, a.c.cols, item, head);
-  const f32x16 scale = splat(a.c.scale);
+  const f32x16 scale = splat(a.scale);
   for (int32_t i = 0; i < count; ++i) {
     const float *from = tokens.at(first + i);
     float *to = a.queries + (int64_t)i * d;
@@ -129,7 +132,7 @@ void pack_values(const Attention &a, int32_t item, int32_t head, int32_t first, 
 }
 
 /**
- * Scores of one row to exp(score - new peak), zero for keys from `visible` to `count`; returns the
+ * Scores of one row to 2^(score - new peak), zero for keys from `visible` to `count`; returns the
  * factor that earlier sums of the row take.
  */
 float soften(float *scores, int32_t visible, int32_t count, float &peak, float &weight) {
@@ -144,14 +147,14 @@ float soften(float *scores, int32_t visible, int32_t count, float &peak, float &
     const f32x16 base = splat(new_peak);
     f32x16 total = zero();
     for_lanes(visible, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
-      f32x16 p = exp(load(scores + i) - base);
+      f32x16 p = exp2(load(scores + i) - base);
       if (lanes < 16) p = keep_lanes(p, lanes, 0.0f);
       store(scores + i, p);
       total = total + p;
     });
     if (peak < new_peak) {
       alignas(64) float lanes[16];
-      store(lanes, exp(splat(peak) - base));
+      store(lanes, exp2(splat(peak) - base));
       factor = lanes[0];
     }
     weight = weight * factor + reduce_sum(total);
@@ -222,8 +225,9 @@ void attend_block(const Attention &a, int32_t item, int32_t head, int32_t first,
 // Few keys: scores and sums are kept with a query to a lane, so that softmax needs no sums across
 // lanes, and only queries and results are transposed.
 
-constexpr int32_t kFewKeys = 128;     // at most
-constexpr int32_t kFewChannels = 160; // of a head, at most
+constexpr int32_t kFewPanels = kTilePanels > 1 ? 2 : 1; // of 16 queries at a time
+constexpr int32_t kFewKeys = 128;                       // at most
+constexpr int32_t kFewChannels = 160;                   // of a head, at most
 
 /** Decided by the operation alone, never by the slice: the two ways round differently. */
 bool has_few_keys(const Attention &a) {
@@ -256,37 +260,43 @@ void pack_few(const Attention &a, const Tokens<const float> &keys,
   }
 }
 
-/** Softmax over the rows of scores [keys][16 queries]; returns the sums of the exponentials. */
-f32x16 soften_lanes(float *scores, int32_t keys) {
+/** Softmax over rows of scores, `step` apart, of 16 queries each; returns the sums of the
+ * exponentials. */
+f32x16 soften_lanes(float *scores, int32_t step, int32_t keys) {
   f32x16 peak = load(scores);
-  for (int32_t i = 1; i < keys; ++i) peak = max(load(scores + 16 * i), peak);
+  for (int32_t i = 1; i < keys; ++i) peak = max(load(scores + i * step), peak);
   f32x16 total = zero();
   for (int32_t i = 0; i < keys; ++i) {
-    const f32x16 p = exp(load(scores + 16 * i) - peak);
-    store(scores + 16 * i, p);
+    const f32x16 p = exp2(load(scores + i * step) - peak);
+    store(scores + i * step, p);
     total = total + p;
   }
   return total;
 }
 
 /**
- * Queries [first, first + rows), at most 16, against all packed keys. `out` may be `queries`.
+ * Queries [first, first + rows), more than 16 (kPanels - 1), at most 16 kPanels, against all packed
+ * keys. `out` may be `tokens`.
  * @param position of the first query among the keys, for the causal mask
  */
+template <int kPanels>
 void attend_few(const Attention &a, const Tokens<const float> &tokens, const Tokens<float> &out,
                 int32_t first, int32_t rows, int32_t position) {
   const int32_t d = a.c.head_dim, keys = a.key_tokens;
-  // First the queries, then the sums, as [head_dim][16 queries].
-  alignas(64) float lanes_of[kFewChannels * kPanel], scores[kFewKeys * kPanel];
-  const f32x16 scale = splat(a.c.scale);
-  const float *from[kPanel];
-  for (int32_t i = 0; i < kPanel; ++i) from[i] = tokens.at(first + least(i, rows - 1));
-  for_lanes(d, [&](int32_t x, int32_t lanes) SLUICE_INLINE {
-    f32x16 block[kPanel];
-    for (int32_t i = 0; i < kPanel; ++i) block[i] = load_some(from[i] + x, lanes) * scale;
-    transpose(block);
-    for (int32_t i = 0; i < lanes; ++i) store(lanes_of + (x + i) * kPanel, block[i]);
-  });
+  constexpr int32_t kWidth = kPanels * kPanel;
+  // First the queries, then the sums, as [head_dim][kWidth queries].
+  alignas(64) float lanes_of[kFewChannels * kWidth], scores[kFewKeys * kWidth];
+  const f32x16 scale = splat(a.scale);
+  for (int32_t column = 0; column < kWidth; column += kPanel) {
+    const float *from[kPanel];
+    for (int32_t i = 0; i < kPanel; ++i) from[i] = tokens.at(first + least(column + i, rows - 1));
+    for_lanes(d, [&](int32_t x, int32_t lanes) SLUICE_INLINE {
+      f32x16 block[kPanel];
+      for (int32_t i = 0; i < kPanel; ++i) block[i] = load_some(from[i] + x, lanes) * scale;
+      transpose(block);
+      for (int32_t i = 0; i < lanes; ++i) store(lanes_of + (x + i) * kWidth + column, block[i]);
+    });
+  }
 
   TileJob job;
   job.from_zero = true;
@@ -294,34 +304,62 @@ void attend_few(const Attention &a, const Tokens<const float> &tokens, const Tok
   for (int32_t t = 0; t < key_tiles; ++t) {
     const int32_t key = part_begin(keys, key_tiles, t), end = part_begin(keys, key_tiles, t + 1);
     for (int32_t i = key; i < end; ++i) job.rows[i - key] = a.key_panels + (int64_t)i * d;
-    set_sums(job, scores + key * kPanel, kPanel, end - key);
-    multiply_rows<float>(job, straight_walk(d), end - key, 1, lanes_of, 0);
+    set_sums(job, scores + key * kWidth, kWidth, end - key);
+    tile_kernel_for<float, kWidth>(end - key, kPanels)(job, straight_walk(d), lanes_of, kPanel, 0);
   }
   if (a.c.causal) {
     alignas(64) static constexpr float kLane[16] = {0, 1, 2,  3,  4,  5,  6,  7,
                                                     8, 9, 10, 11, 12, 13, 14, 15};
-    for (int32_t i = position + 1; i < keys; ++i) { // lane 0 sees the keys up to `position`
-      float *s = scores + i * kPanel;
-      store(s, select_less(load(kLane), splat((float)(i - position)), splat(-__builtin_inff()),
-                           load(s)));
+    for (int32_t column = 0; column < kWidth; column += kPanel) {
+      // Lane 0 sees the keys up to its own position.
+      const int32_t own = position + column;
+      for (int32_t i = own + 1 > 0 ? own + 1 : 0; i < keys; ++i) {
+        float *s = scores + i * kWidth + column;
+        store(s,
+              select_less(load(kLane), splat((float)(i - own)), splat(-__builtin_inff()), load(s)));
+      }
     }
   }
-  const f32x16 inverse = splat(1.0f) / soften_lanes(scores, keys);
+  f32x16 inverse[kPanels];
+  for (int32_t p = 0; p < kPanels; ++p)
+    inverse[p] = splat(1.0f) / soften_lanes(scores + p * kPanel, kWidth, keys);
 
   const int32_t tiles = ceil_div(d, kTileRows);
   for (int32_t t = 0; t < tiles; ++t) {
     const int32_t x = part_begin(d, tiles, t), end = part_begin(d, tiles, t + 1);
     for (int32_t i = x; i < end; ++i) job.rows[i - x] = a.value_panels + (int64_t)i * a.c.block_k;
-    set_sums(job, lanes_of + x * kPanel, kPanel, end - x);
-    multiply_rows<float>(job, straight_walk(keys), end - x, 1, scores, 0);
+    set_sums(job, lanes_of + x * kWidth, kWidth, end - x);
+    tile_kernel_for<float, kWidth>(end - x, kPanels)(job, straight_walk(keys), scores, kPanel, 0);
   }
-  for_lanes(d, [&](int32_t x, int32_t lanes) SLUICE_INLINE {
-    f32x16 block[kPanel];
-    for (int32_t i = 0; i < kPanel; ++i)
-      block[i] = i < lanes ? fma(load(lanes_of + (x + i) * kPanel), inverse, zero()) : zero();
-    transpose(block);
-    for (int32_t i = 0; i < rows; ++i) store_some(out.at(first + i) + x, block[i], lanes);
-  });
+  for (int32_t p = 0; p < kPanels; ++p) {
+    const float *column = lanes_of + p * kPanel;
+    const int32_t own = least(rows - p * kPanel, kPanel);
+    for_lanes(d, [&](int32_t x, int32_t lanes) SLUICE_INLINE {
+      f32x16 block[kPanel];
+      for (int32_t i = 0; i < kPanel; ++i)
+        block[i] = i < lanes ? fma(load(column + (x + i) * kWidth), inverse[p], zero()) : zero();
+      transpose(block);
+      for (int32_t i = 0; i < own; ++i)
+        store_some(out.at(first + p * kPanel + i) + x, block[i], lanes);
+    });
+  }
+}
+
+/** All queries [first, first + count) against few keys, a register's or two at a time. */
+void attend_few_all(const Attention &a, const Tokens<const float> &tokens, const Tokens<float> &out,
+                    int32_t first, int32_t count) {
+  for (int32_t row = 0; row < count;) {
+    const int32_t left = count - row, position = a.c.query0 + first + row;
+    if (left > kPanel && kFewPanels > 1) {
+      const int32_t rows = least(left, kFewPanels * kPanel);
+      attend_few<kFewPanels>(a, tokens, out, first + row, rows, position);
+      row += rows;
+    } else {
+      const int32_t rows = least(left, kPanel);
+      attend_few<1>(a, tokens, out, first + row, rows, position);
+      row += rows;
+    }
+  }
 }
 
 constexpr int32_t kTimeTokens = 32; // frames, at most,
@@ -364,10 +402,7 @@ int attend_time(const Attention &a, const volatile uint8_t *stop, int32_t thread
     copy_rows(v, n, a.v + rows_of(c.v), c.v.stride_f, a.key_tokens, n);
     for (int32_t h = 0; h < heads; ++h) {
       pack_few(a, {k + h * d, n, 0, 0}, {v + h * d, n, 0, 0});
-      for (int32_t row = 0; row < a.tokens; row += kPanel) {
-        attend_few(a, {q + h * d, n, 0, 0}, {q + h * d, n, 0, 0}, row,
-                   least(a.tokens - row, kPanel), c.query0 + row);
-      }
+      attend_few_all(a, {q + h * d, n, 0, 0}, {q + h * d, n, 0, 0}, 0, a.tokens);
     }
     copy_rows(a.out + rows_of(c.out), c.out.stride_f, q, n, a.tokens, n);
   }
@@ -395,7 +430,8 @@ void write_out(const Attention &a, int32_t item, int32_t head, int32_t first, in
 
 int run_attention(const AttentionCommand &c, Bases bases, int32_t thread, int32_t threads) {
   const Attention a(c, bases, thread);
-  const int32_t blocks = ceil_div(a.tokens, c.block_q);
+  // Of whole register tiles.
+  const int32_t blocks = ceil_div(a.tokens, c.block_q), eights = ceil_div(a.tokens, kScoreRows);
   const int64_t heads = (int64_t)a.batch * c.heads;
   const bool few = has_few_keys(a);
   if (few && c.time && a.tokens <= kTimeTokens && a.key_tokens <= kTimeTokens)
@@ -407,20 +443,17 @@ int run_attention(const AttentionCommand &c, Bases bases, int32_t thread, int32_
     const int64_t item_head = unit / blocks;
     const int32_t block = (int32_t)(unit % blocks);
     const int32_t item = (int32_t)(item_head / c.heads), head = (int32_t)(item_head % c.heads);
-    const int32_t first = part_begin(a.tokens, blocks, block);
-    const int32_t count = part_begin(a.tokens, blocks, block + 1) - first;
+    const int32_t first = kScoreRows * part_begin(eights, blocks, block);
+    const int32_t end = least(kScoreRows * part_begin(eights, blocks, block + 1), a.tokens);
+    const int32_t count = end - first;
     if (few) {
       if (packed != item_head) {
         pack_few(a, tokens_of(a, a.k, c.k, c.key_cols, item, head),
                  tokens_of(a, a.v, c.v, c.key_cols, item, head));
         packed = item_head;
       }
-      const auto queries = tokens_of(a, a.q, c.q, c.cols, item, head);
-      const auto out = tokens_of(a, a.out, c.out, c.cols, item, head);
-      for (int32_t row = 0; row < count; row += kPanel) {
-        attend_few(a, queries, out, first + row, least(count - row, kPanel),
-                   c.query0 + first + row);
-      }
+      attend_few_all(a, tokens_of(a, a.q, c.q, c.cols, item, head),
+                     tokens_of(a, a.out, c.out, c.cols, item, head), first, count);
       continue;
     }
     attend_block(a, item, head, first, count, packed != item_head || a.key_tokens > c.block_k);

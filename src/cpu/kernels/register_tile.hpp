@@ -48,7 +48,8 @@ struct TileJob {
 using TileKernel = void (*)(const TileJob &, const Walk &, const void *panels, int64_t panel_stride,
                             int64_t column);
 
-template <int MR, int NV, class W>
+/** @tparam kStep elements from one k to the next within a panel */
+template <int MR, int NV, class W, int kStep = kPanel>
 void tile_kernel(const TileJob &job, const Walk &walk, const void *first_panel,
                  int64_t panel_stride, int64_t column) {
   f32x16 acc[MR][NV];
@@ -77,7 +78,7 @@ void tile_kernel(const TileJob &job, const Walk &walk, const void *first_panel,
 #pragma GCC unroll 3
         for (int j = 0; j < NV; ++j) acc[i][j] = fma(a, w[j], acc[i][j]);
       }
-      panels += kPanel;
+      panels += kStep;
     }
     left -= n;
     position = 0;
@@ -91,17 +92,14 @@ void tile_kernel(const TileJob &job, const Walk &walk, const void *first_panel,
   }
 }
 
-template <class W>
-inline TileKernel tile_kernel_for(int32_t rows, int32_t panels);
-
 #define SLUICE_TILE(mr, nv) \
-  if (rows == mr && panels == nv) return tile_kernel<mr, nv, W>;
+  if (rows == mr && panels == nv) return tile_kernel<mr, nv, W, kStep>;
 #if defined(__AVX512F__)
 #define SLUICE_TILES(mr) SLUICE_TILE(mr, 1) SLUICE_TILE(mr, 2) SLUICE_TILE(mr, 3)
 #else
 #define SLUICE_TILES(mr) SLUICE_TILE(mr, 1)
 #endif
-template <class W>
+template <class W, int kStep = kPanel>
 inline TileKernel tile_kernel_for(int32_t rows, int32_t panels) {
   SLUICE_TILES(1)
   SLUICE_TILES(2)

@@ -72,7 +72,22 @@ inline f32x16 exp(f32x16 x) {
   p = fma(p, r, splat(0.5f));
   p = fma(p, r, splat(1.0f));
   p = fma(p, r, splat(1.0f));
-  return select_less(x, lowest, zero(), p * pow2(n));
+  return select_less(x, lowest, zero(), scale2(p, n));
+}
+
+/** 2^x for x <= 0 within 2 units in the last place; 0 below -126.5, NaN stays. */
+inline f32x16 exp2(f32x16 x) {
+  const f32x16 y = max(splat(-127.0f), x);
+  const f32x16 n = round(y);
+  const f32x16 r = y - n; // exact; the terms are (r ln 2)^i / i!
+  f32x16 p = splat(1.54035304e-4f);
+  p = fma(p, r, splat(1.33335581e-3f));
+  p = fma(p, r, splat(9.61812911e-3f));
+  p = fma(p, r, splat(5.55041087e-2f));
+  p = fma(p, r, splat(2.40226507e-1f));
+  p = fma(p, r, splat(6.93147181e-1f));
+  p = fma(p, r, splat(1.0f));
+  return scale2(p, n);
 }
 
 inline f32x16 sigmoid(f32x16 x) { return splat(1.0f) / (splat(1.0f) + exp(zero() - x)); }

@@ -104,8 +104,10 @@ inline __m256 pow2(__m256 n) {
   const __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
 }
-/** 2^n for a whole n in [-126, 127]. */
+/** 2^n for a whole n in [-126, 127], 0 for -127. */
 inline f32x16 pow2(f32x16 n) { return {pow2(n.lo), pow2(n.hi)}; }
+/** p 2^n for a whole n in [-127, 127]; 0 for n = -127. */
+inline f32x16 scale2(f32x16 p, f32x16 n) { return p * pow2(n); }
 inline f32x16 abs(f32x16 a) {
   const __m256 bit = _mm256_set1_ps(-0.0f);
   return {_mm256_andnot_ps(bit, a.lo), _mm256_andnot_ps(bit, a.hi)};

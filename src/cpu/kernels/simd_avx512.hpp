@@ -50,10 +50,10 @@ inline f32x16 round(f32x16 a) { return {_mm512_roundscale_ps(a.v, 8)}; }
 inline f32x16 select_less(f32x16 a, f32x16 b, f32x16 x, f32x16 y) {
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
 }
-/** 2^n for a whole n in [-126, 127]. */
-inline f32x16 pow2(f32x16 n) {
-  const __m512i e = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(e, 23))};
+/** p 2^n for a whole n in [-127, 127]; 0 for n = -127. */
+inline f32x16 scale2(f32x16 p, f32x16 n) {
+  const __mmask16 kept = _mm512_cmp_ps_mask(n.v, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
+  return {_mm512_maskz_scalef_ps(kept, p.v, n.v)};
 }
 inline f32x16 abs(f32x16 a) { return {_mm512_abs_ps(a.v)}; }
 inline f32x16 copy_sign(f32x16 magnitude, f32x16 sign) {

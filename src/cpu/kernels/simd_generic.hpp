@@ -94,8 +94,11 @@ inline f32x16 round(f32x16 a) { SLUICE_EACH((a.q[i] + splat4(0x1.8p23f)) - splat
 inline f32x16 select_less(f32x16 a, f32x16 b, f32x16 x, f32x16 y) {
   SLUICE_EACH(select4(a.q[i] < b.q[i], x.q[i], y.q[i]))
 }
-/** 2^n for a whole n in [-126, 127]: adding 2^23 leaves n + 127 in the low bits of the sum. */
+/** 2^n for a whole n in [-126, 127], 0 for -127: adding 2^23 leaves n + 127 in the low bits of the
+ * sum. */
 inline f32x16 pow2(f32x16 n) { SLUICE_EACH((f32x4)((u32x4)(n.q[i] + splat4(0x1p23f + 127)) << 23)) }
+/** p 2^n for a whole n in [-127, 127]; 0 for n = -127. */
+inline f32x16 scale2(f32x16 p, f32x16 n) { return p * pow2(n); }
 inline f32x16 abs(f32x16 a) { SLUICE_EACH((f32x4)((u32x4)a.q[i] & 0x7fffffffu)) }
 inline f32x16 copy_sign(f32x16 m, f32x16 s) {
   SLUICE_EACH((f32x4)(((u32x4)m.q[i] & 0x7fffffffu) | ((u32x4)s.q[i] & 0x80000000u)))
