@@ -3,6 +3,7 @@ import { asFileError, replaceFile } from '../io/atomic.js'
 import { formatArenaCsv, parseArenaCsv } from '../planner/arena/csv.js'
 import { packArena } from '../planner/arena/index.js'
 import { exactBytes } from './format.js'
+import { checkOutputs, distinct, withFolders } from './outputs.js'
 
 interface ArenaArguments {
   capacity?: number
@@ -16,6 +17,7 @@ interface ArenaArguments {
  */
 export async function arena(path: string, args: ArenaArguments): Promise<void> {
   const { capacity, nodes, out } = args
+  await checkOutputs(distinct({ offsets: out }))
   const text = await readFile(path, 'utf8').catch(error => {
     throw asFileError(error, path, 'read')
   })
@@ -39,6 +41,6 @@ export async function arena(path: string, args: ArenaArguments): Promise<void> {
     process.stderr.write(`${found}\n`)
     return
   }
-  await replaceFile(out, temporary => writeFile(temporary, csv))
+  await withFolders([out], () => replaceFile(out, at => writeFile(at, csv)))
   console.log(found)
 }

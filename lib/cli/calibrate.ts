@@ -6,6 +6,7 @@ import { calibrationPath, writeCalibration } from '../runtime/calibration.js'
 import { native } from '../runtime/native.js'
 import { formatSeconds } from './format.js'
 import { interruptible } from './interrupt.js'
+import { checkOutputs, distinct } from './outputs.js'
 
 interface CalibrateArguments {
   threads?: number
@@ -17,6 +18,7 @@ interface CalibrateArguments {
 /** `sluice calibrate`: measures this machine and writes the table that plans take their times from. */
 export async function calibrate(args: CalibrateArguments): Promise<void> {
   const threads = args.threads ?? native().cpu().threads
+  await checkOutputs(distinct({ calibration: args.output }))
   const path = args.output ?? calibrationPath(threads)
   if (path === undefined)
     throw new OptionError(

@@ -11,6 +11,7 @@ import type { DType } from '../program/tensor.js'
 import { frontierChart } from '../report/frontier.js'
 import { formatBytes } from '../units.js'
 import { formatSeconds, grouped } from './format.js'
+import { withFolders } from './outputs.js'
 
 export interface FrontierArguments {
   json?: boolean
@@ -49,7 +50,7 @@ export async function showFrontier(
   const frontier = pipeline.frontier(options, weights)
   if (chart !== undefined) {
     const svg = frontierChart(frontier, 'What a budget costs')
-    await replaceFile(chart, temporary => writeFile(temporary, svg))
+    await withFolders([chart], () => replaceFile(chart, at => writeFile(at, svg)))
   }
   if (json) {
     console.log(JSON.stringify(frontier, null, 2))

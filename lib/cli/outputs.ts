@@ -1,16 +1,39 @@
 import { accessSync, constants, existsSync, mkdirSync, rmdirSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { FileError, OptionError } from '../errors.js'
+import { fileBehind } from '../io/atomic.js'
 import { openVideo, type VideoOptions } from '../io/video.js'
 import type { PipelineArguments } from './options.js'
 
-/** What `generate` writes. */
+/** What a command writes: by kind, where to. */
 export interface Outputs {
   video?: string
   latents?: string
   frames?: string
   /** The memory timeline. */
   report?: string
+  plan?: string
+  /** Of a frontier. */
+  chart?: string
+  /** Buffers with offsets. */
+  offsets?: string
+  calibration?: string
+  /** How alike features are from step to step, and a picture of it. */
+  map?: string
+  picture?: string
+}
+
+const optionOf: Readonly<Record<keyof Outputs, string>> = {
+  video: '--output',
+  latents: '--save-latents',
+  frames: '--save-frames',
+  report: '--report',
+  plan: '--save',
+  chart: '--chart',
+  offsets: '--out',
+  calibration: '--output',
+  map: '--output',
+  picture: '--picture',
 }
 
 /** @param title what a video is named after; @throws OptionError for options that contradict each other or ask for nothing. */
@@ -32,8 +55,14 @@ export function outputsOf(title: string, args: PipelineArguments): Outputs {
   return distinct({ video: output ?? nameFor(title), latents, frames, report })
 }
 
-/** @throws OptionError for two outputs at one place. */
-function distinct(outputs: Outputs): Outputs {
+/** @throws OptionError for two outputs at one place, or at none. */
+export function distinct(outputs: Outputs): Outputs {
+  for (const [kind, path] of Object.entries(outputs)) {
+    if (path === '')
+      throw new OptionError(
+        `${optionOf[kind as keyof Outputs]}: expected a path, got nothing; name a file`,
+      )
+  }
   const paths = Object.values(outputs).filter(path => path !== undefined)
   const twice = paths.find(
     (path, i) => paths.findIndex(other => resolve(other) === resolve(path)) < i,
@@ -57,14 +86,16 @@ function nameFor(title: string): string {
  * Checks, before any work, that each output can be written and that its encoder is there.
  * @throws OptionError, FileError
  */
-export async function checkOutputs(outputs: Outputs, options: VideoOptions): Promise<void> {
+export async function checkOutputs(outputs: Outputs, options: VideoOptions = {}): Promise<void> {
   for (const path of Object.values(outputs)) if (path !== undefined) checkFolder(path)
-  for (const path of [outputs.latents, outputs.frames, outputs.report]) {
-    if (path !== undefined && statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+  const { video, ...files } = outputs
+  for (const path of Object.values(files)) {
+    if (path === undefined) continue
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
       throw new FileError(`${path}: expected a file, got a folder; name a file`, path)
-    }
+    fileBehind(path)
   }
-  if (outputs.video !== undefined) await (await openVideo(outputs.video, options)).abort()
+  if (video !== undefined) await (await openVideo(video, options)).abort()
 }
 
 /** The nearest folder that exists must take new entries. */

@@ -7,7 +7,7 @@ import { exactBytes, formatSeconds } from './format.js'
 import { checkWishes, type FrontierArguments, showFrontier } from './frontier.js'
 import { checkInputs } from './inputs.js'
 import { dtypeOf, openPipeline, type PipelineArguments, planOptions } from './options.js'
-import { checkOutputs } from './outputs.js'
+import { checkOutputs, distinct, withFolders } from './outputs.js'
 import { planAlternatives, reportInput, saveReport } from './report.js'
 
 interface PlanArguments extends PipelineArguments, FrontierArguments {
@@ -34,7 +34,8 @@ export async function plan(prompt: string | undefined, args: PlanArguments): Pro
       `--frontier: expected no ${wished}, which is of one plan, got both; leave one out`,
     )
   const weights = dtypeOf('--weights', args.weights)
-  if (report !== undefined) await checkOutputs({ report }, {})
+  const outputs = distinct({ plan: args.save, report, chart: args.chart })
+  await checkOutputs(outputs)
   const pipeline = await openPipeline(args)
   checkInputs(pipeline, prompt, args)
   const options = planOptions(args, pipeline)
@@ -45,7 +46,8 @@ export async function plan(prompt: string | undefined, args: PlanArguments): Pro
       ? pipeline.fastestBudget(options, weights)
       : args.budget
   const planned = pipeline.plan({ ...options, budget }, weights)
-  if (args.save !== undefined) await planned.save(args.save)
+  const { save } = args
+  if (save !== undefined) await withFolders([save], () => planned.save(save))
   const alternatives = args.explain
     ? await planAlternatives(planned, pipeline, options, weights)
     : undefined

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { realpathSync, statSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { FileError } from '../errors.js'
@@ -12,17 +13,30 @@ export function temporaryBeside(path: string): string {
 }
 
 /**
+ * The file that a path names, through links, whether it is there or not.
+ * @throws FileError for what is no file: a rename would put a file in the place of a device.
+ */
+export function fileBehind(path: string): string {
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (!found || found.isDirectory()) return path
+  if (!found.isFile())
+    throw new FileError(`${path}: expected a file, got a device, pipe or socket; name a file`, path)
+  return realpathSync(path)
+}
+
+/**
  * Writes a file by `write(temporary)` and a rename. On failure nothing is left and an older file stays as it was.
- * @throws FileError when the system refuses; other errors of `write` pass through.
+ * @throws FileError when the system refuses, or the path names a device; other errors of `write` pass through.
  */
 export async function replaceFile(
   path: string,
   write: (temporary: string) => Promise<void>,
 ): Promise<void> {
-  const temporary = temporaryBeside(path)
+  const file = fileBehind(path)
+  const temporary = temporaryBeside(file)
   try {
     await write(temporary)
-    await rename(temporary, path)
+    await rename(temporary, file)
   } catch (error) {
     await rm(temporary, { force: true, recursive: true }).catch(() => {})
     throw asFileError(error, path, 'write')

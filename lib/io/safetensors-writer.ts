@@ -1,6 +1,6 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { FileError } from '../errors.js'
-import { asFileError, temporaryBeside } from './atomic.js'
+import { asFileError, fileBehind, temporaryBeside } from './atomic.js'
 
 /** A tensor to write: its dtype is that of its data. */
 export interface TensorData {
@@ -36,7 +36,7 @@ export class SafetensorsWriter {
     metadata?: Readonly<Record<string, string>>,
   ): Promise<SafetensorsWriter> {
     const { header, dataBytes } = layOut(specs, metadata)
-    const temporary = temporaryBeside(path)
+    const temporary = temporaryBeside(fileBehind(path))
     try {
       const file = await open(temporary, 'wx')
       const writer = new SafetensorsWriter(path, temporary, file, header.length, dataBytes)
@@ -81,7 +81,7 @@ export class SafetensorsWriter {
     try {
       this.open = false
       await this.file.close()
-      await rename(this.temporary, this.path)
+      await rename(this.temporary, fileBehind(this.path))
     } catch (error) {
       await rm(this.temporary, { force: true })
       throw asFileError(error, this.path, 'write')

@@ -4,7 +4,7 @@ import { rename, rm } from 'node:fs/promises'
 import type { Readable, Writable } from 'node:stream'
 import { promisify } from 'node:util'
 import { FileError } from '../errors.js'
-import { asFileError, temporaryBeside } from './atomic.js'
+import { asFileError, fileBehind, temporaryBeside } from './atomic.js'
 import { type Frame, toBytes } from './image.js'
 import type { VideoWriter } from './video.js'
 
@@ -59,7 +59,7 @@ export class FfmpegWriter implements VideoWriter {
     private readonly quality: number,
     private readonly ffmpeg: string,
   ) {
-    this.temporary = temporaryBeside(path)
+    this.temporary = temporaryBeside(fileBehind(path))
   }
 
   async write(frame: Frame): Promise<void> {
@@ -74,7 +74,7 @@ export class FfmpegWriter implements VideoWriter {
     this.child?.stdin.end()
     if ((await this.exited) !== 0) throw await this.failure()
     try {
-      await rename(this.temporary, this.path)
+      await rename(this.temporary, fileBehind(this.path))
     } catch (error) {
       throw asFileError(error, this.path, 'write')
     }

@@ -66,7 +66,7 @@ test('a malformed table is refused with its row and column', async () => {
   writeFileSync(path('in.csv'), rows)
   const inside = await run(path('in.csv'), '--out', path('bad.csv/out.csv'))
   assert.is(inside.code, 8)
-  assert.match(inside.stderr, 'expected a place to write, got ENOTDIR')
+  assert.match(inside.stderr, 'expected a folder to write to, got the file')
 })
 
 test.run()
