@@ -1,12 +1,13 @@
 /**
  * Every kernel beside PyTorch's for the same shape, in short samples that alternate, with the machine's own limits measured between them.
- *   node dist/bench/kernels.js [--only WORD] [--threads 1,2] [--rounds N] [--venv FOLDER] [--out FILE without ending]
- * `% of peak`: of multiply-adds in registers alone; of a copy of memory where memory is the limit.
+ *   node dist/bench/kernels.js [--only WORD] [--threads 1,2] [--rounds N] [--venv FOLDER] [--compute bf16] [--out FILE without ending]
+ * `% of peak`: of float32 multiply-adds in registers alone; of a copy of memory where memory is the limit.
  */
 import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { formatTable } from '../lib/pipelines/pipeline-plan.js'
+import type { Compute } from '../lib/runtime/device.js'
 import { native } from '../lib/runtime/native.js'
 import { allCases, type Case, type Family, streamCase } from './kernels/cases.js'
 import { peakRate, prepare } from './kernels/ours.js'
@@ -18,11 +19,14 @@ const { values } = parseArgs({
     only: { type: 'string', default: '' },
     threads: { type: 'string', default: '1,2' },
     rounds: { type: 'string', default: '7' },
+    compute: { type: 'string', default: 'f32' },
     venv: { type: 'string' },
     out: { type: 'string' },
   },
 })
 const rounds = Number(values.rounds)
+/** Both sides': PyTorch then holds everything in bfloat16. */
+const compute = values.compute as Compute
 const threadCounts = values.threads.split(',').map(Number)
 /** Seconds of one sample, at least. */
 const sampleSeconds = 0.025
@@ -50,11 +54,12 @@ interface Measured {
 }
 
 async function measure(one: Case, threads: number, limit: number): Promise<Measured> {
-  const ours = prepare(one.program, threads)
+  const ours = prepare(one.program, threads, compute)
   const first = await rival.ask<{ seconds: number }>({
     do: 'prepare',
     case: one.rival,
     threads,
+    dtype: compute,
   })
   const repeats = (seconds: number) => Math.max(1, Math.ceil(sampleSeconds / seconds))
   await ours.time(1)
@@ -178,7 +183,7 @@ const table = formatTable([
   ]),
 ])
 const { model, selected } = native().cpu()
-const heading = `${model}, ${selected}; PyTorch ${about.torch}; medians of ${rounds} alternating rounds; ${limits
+const heading = `${model}, ${selected}, ${compute}; PyTorch ${about.torch}; medians of ${rounds} alternating rounds; ${limits
   .map(
     l =>
       `${l.threads} thread${l.threads > 1 ? 's' : ''}: peak ${(l.peak / 1e9).toFixed(0)} GFLOP/s, copy ${(l.stream / 1e9).toFixed(1)} GB/s`,
@@ -186,7 +191,16 @@ const heading = `${model}, ${selected}; PyTorch ${about.torch}; medians of ${rou
   .join('; ')}`
 console.log(`${heading}\n\n${summaryTable}\n\n${table}`)
 if (values.out) {
-  const document = { ...provenance(), isa: selected, ...about, rounds, limits, summaries, results }
+  const document = {
+    ...provenance(),
+    isa: selected,
+    compute,
+    ...about,
+    rounds,
+    limits,
+    summaries,
+    results,
+  }
   writeFileSync(`${values.out}.json`, `${JSON.stringify(document, null, 1)}\n`)
   writeFileSync(
     `${values.out}.md`,

@@ -77,6 +77,7 @@ constexpr sluice_backend kBackend = {
     .name = "cuda",
     .narrow_activations = 1,
     .uses_scratch = 0,
+    .bf16_products = 0,
     .device_count = device_count,
     .why_none = why_none,
     .device_info = device_info,

@@ -78,6 +78,8 @@ function prepareConv(c: ConvCase, layout: Layout): (writer: CommandWriter) => vo
       affine: absent,
       prologueAct: actCode.none,
       act: actCode.none,
+      outputs,
+      compute: 0,
       tile: [1, 1, inputs],
       scratch: absent,
       scratchBytes: 0,

@@ -3,6 +3,7 @@ import { lower } from '../../lib/planner/lower.js'
 import { planStage } from '../../lib/planner/plan.js'
 import { aligned } from '../../lib/planner/storage.js'
 import { type Program, tensorBytes } from '../../lib/program/index.js'
+import { type Compute, resolveDevice } from '../../lib/runtime/device.js'
 import { native } from '../../lib/runtime/native.js'
 
 /** Small numbers in every float type, so that pages are real and sums finite. */
@@ -15,8 +16,8 @@ export interface Prepared {
   release(): void
 }
 
-export function prepare(program: Program, threads: number): Prepared {
-  const target = { backend: 'cpu', threads }
+export function prepare(program: Program, threads: number, compute?: Compute): Prepared {
+  const { target } = resolveDevice('cpu', threads, compute)
   const tensors = Object.entries({ ...program.inputs, ...program.outputs })
   const state = Object.fromEntries(
     tensors.map(([name, { shape, dtype }]) => [name, { shape, dtype }]),

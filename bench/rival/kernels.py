@@ -1,6 +1,6 @@
 """PyTorch's kernels for bench/kernels.ts: a question a line on stdin, an answer a line on stdout.
 
-{"do": "prepare", "case": {...}, "threads": n} -> {"seconds": one warm call}
+{"do": "prepare", "case": {...}, "threads": n, "dtype": "f32" or "bf16"} -> {"seconds": one warm call}
 {"do": "time", "repeats": n}                   -> {"seconds": the mean of n calls}
 {"do": "about"}                                -> {"torch": version}
 """
@@ -93,6 +93,8 @@ def main():
             answer = {"torch": torch.__version__}
         elif question["do"] == "prepare":
             torch.set_num_threads(question["threads"])
+            half = question.get("dtype") == "bf16"
+            torch.set_default_dtype(torch.bfloat16 if half else torch.float32)
             case = question["case"]
             run = BUILDERS.get(case["op"], pointwise)(case)
             run()

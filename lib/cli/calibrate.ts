@@ -3,6 +3,7 @@ import { formatTable } from '../pipelines/pipeline-plan.js'
 import type { CostTable } from '../planner/cost-table.js'
 import { calibrate as measure } from '../runtime/calibrate.js'
 import { calibrationPath, writeCalibration } from '../runtime/calibration.js'
+import type { Compute } from '../runtime/device.js'
 import { native } from '../runtime/native.js'
 import { formatSeconds } from './format.js'
 import { interruptible } from './interrupt.js'
@@ -10,6 +11,7 @@ import { checkOutputs, distinct } from './outputs.js'
 
 interface CalibrateArguments {
   threads?: number
+  compute?: Compute
   output?: string
   json?: boolean
   quiet?: boolean
@@ -19,7 +21,7 @@ interface CalibrateArguments {
 export async function calibrate(args: CalibrateArguments): Promise<void> {
   const threads = args.threads ?? native().cpu().threads
   await checkOutputs(distinct({ calibration: args.output }))
-  const path = args.output ?? calibrationPath(threads)
+  const path = args.output ?? calibrationPath(threads, args.compute)
   if (path === undefined)
     throw new OptionError(
       'SLUICE_CALIBRATION: expected a file or nothing, got none; give --output, or unset it',
@@ -29,6 +31,7 @@ export async function calibrate(args: CalibrateArguments): Promise<void> {
   const table = await interruptible(signal =>
     measure({
       threads,
+      compute: args.compute,
       signal,
       onProgress: (done, total) => {
         if (shown) process.stderr.write(`\rmeasuring ${done} of ${total}`)
@@ -45,7 +48,10 @@ function describe(table: CostTable, path: string, seconds: number): string {
   const { flopsPerSecond, bytesPerSecond, secondsPerCommand } = table.machine
   const rows = [
     ['what', 'measured'],
-    ['processor', `${table.cpu}, ${table.isa}, ${table.threads} threads`],
+    [
+      'processor',
+      `${table.cpu}, ${table.isa}, ${table.threads} threads, ${table.compute ?? 'f32'}`,
+    ],
     ['arithmetic', `${(flopsPerSecond / 1e9).toFixed(1)} GFLOP/s`],
     ['memory', `${(bytesPerSecond / 1e9).toFixed(1)} GB/s`],
     ['dispatch', `${(secondsPerCommand * 1e6).toFixed(1)} us a command`],

@@ -71,6 +71,7 @@ function describeCpu({ value }: Attempt<Addon>) {
     threads: isa?.threads,
     instructions: isa?.available ?? [],
     selected: isa?.selected,
+    bf16: isa?.bf16,
   }
 }
 
@@ -133,7 +134,7 @@ function describe(report: Report): string {
       'instructions',
       cpu.selected === undefined
         ? 'unknown'
-        : `${cpu.selected} in use, of ${cpu.instructions.join(', ')}`,
+        : `${cpu.selected} in use, of ${cpu.instructions.join(', ')}; ${cpu.bf16 ? 'with' : 'without'} products of bfloat16`,
     ],
     ...devices.map(({ id, name, detail, memoryBytes, freeBytes }) => [
       `device ${id}`,

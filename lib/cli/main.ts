@@ -123,6 +123,7 @@ async function main(argv: readonly string[]): Promise<number> {
     .command('calibrate')
     .description('measure this machine, for the times that plans predict')
     .option('--threads <count>', 'threads to measure with', integer('threads', 1))
+    .option('--compute <dtype>', 'measure products in f32 or bf16')
     .option('-o, --output <file>', "write here instead of to the user's cache folder")
     .option('--json', 'as JSON')
     .option('--quiet', 'print errors only')

@@ -5,6 +5,7 @@ import type { PlanOptions } from '../pipelines/animatediff.js'
 import { type AnyPipeline, loadPipeline } from '../pipelines/load.js'
 import type { ImagePlanOptions } from '../pipelines/stable-video-diffusion.js'
 import type { StreamingChoice } from '../planner/streaming.js'
+import type { Compute } from '../runtime/device.js'
 import { schedulerNames, spacingNames } from '../schedulers/index.js'
 import { parseBytes } from '../units.js'
 
@@ -34,6 +35,7 @@ export interface PipelineArguments {
   budget?: number
   device?: string
   threads?: number
+  compute?: string
   fps?: number
   slices?: number
   recompute?: number
@@ -103,6 +105,10 @@ export function addPipelineOptions(command: Command): Command {
     .option('--device <id>', 'auto, cpu, cuda:0')
     .option('--threads <count>', 'threads to use', integer('threads', 1))
     .option(
+      '--compute <dtype>',
+      'products in f32, or bf16 with other low bits and more speed (AVX512_BF16)',
+    )
+    .option(
       '--dtype <dtype>',
       'activations stored as f32, f16 or bf16; the cpu runs f32, plans all',
     )
@@ -165,7 +171,8 @@ export function bytes(name: string): (text: string) => number {
 /** Opens the checkpoint with the pipeline that it names: configurations only. */
 export async function openPipeline(args: PipelineArguments): Promise<AnyPipeline> {
   const { model, motionAdapter, device, threads, budget } = args
-  return loadPipeline(model, { motionAdapter, device, threads, budget })
+  const compute = args.compute as Compute | undefined
+  return loadPipeline(model, { motionAdapter, device, threads, compute, budget })
 }
 
 /**

@@ -17,6 +17,7 @@ import { formatRehash, type RehashWish } from '../rehash/options.js'
 import { fixedOptions, type RehashRun } from '../rehash/resolve.js'
 import { costModel } from '../runtime/calibration.js'
 import {
+  type Compute,
   checkActivations,
   checkMemory,
   defaultActivations,
@@ -52,6 +53,8 @@ export interface LoadOptions {
   /** Most bytes at any time: `'2 GiB'` or a number. Default: no limit but the plan's own peak. */
   budget?: number | string
   threads?: number
+  /** Products of convolutions and matrices in float32, or in bfloat16 with sums in float32: faster, with other low bits, where the processor has AVX512_BF16. Default: `f32`. */
+  compute?: Compute
   /** For every generation that says nothing else: see GenerateOptions. */
   rehash?: RehashWish
 }
@@ -63,6 +66,7 @@ export const loadNames = [
   'device',
   'budget',
   'threads',
+  'compute',
   'rehash',
 ] as const satisfies readonly (keyof LoadOptions)[]
 
@@ -312,10 +316,10 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
   private inputsOf(
     options: O,
     weights?: DType,
-    machine: Pick<LoadOptions, 'device' | 'threads'> = this.options,
+    machine: Pick<LoadOptions, 'device' | 'threads' | 'compute'> = this.options,
   ): Inputs<S> {
     const shape = this.shapeOf(options)
-    const { device, target } = resolveDevice(machine.device, machine.threads)
+    const { device, target } = resolveDevice(machine.device, machine.threads, machine.compute)
     const weightDtype = plannedDtypes(
       checkpointWeights(this.checkpoint),
       name => this.checkpoint.component(name).hasWeights,

@@ -4,7 +4,7 @@
  */
 
 /** Must equal kCommandVersion in src/core/commands.h. */
-export const commandVersion = 3
+export const commandVersion = 4
 
 export const dtypeCode = { f32: 0, f16: 1, bf16: 2, i32: 3 } as const
 /** Bytes of an element of a dtype code. */
@@ -85,6 +85,10 @@ export interface ConvFields {
   affine: View
   prologueAct: number
   act: number
+  /** Channels of the whole output, of which the region may have some. */
+  outputs: number
+  /** 0: float32; 1: products of bfloat16. */
+  compute: number
   tile: readonly number[]
   scratch: View
   scratchBytes: number
@@ -116,6 +120,8 @@ export class CommandWriter {
     for (const view of [f.out, f.weight, f.bias, f.vector, f.residual, f.affine]) this.view(view)
     this.int(f.prologueAct)
     this.int(f.act)
+    this.int(f.outputs)
+    this.int(f.compute)
     this.ints(f.tile)
     this.view(f.scratch)
     this.int(f.scratchBytes)

@@ -26,6 +26,8 @@ export interface CostTable {
   readonly cpu: string
   readonly isa: string
   readonly threads: number
+  /** How products were computed; else float32. */
+  readonly compute?: 'bf16'
   /** Peaks that were reached, and the dispatch of one command. */
   readonly machine: Machine
   /** Extra seconds of an activation, per element. */

@@ -1,4 +1,4 @@
-import type { Node } from '../program/graph.js'
+import { type Node, operand } from '../program/graph.js'
 import { opSpec, type Target } from '../program/op.js'
 import { type Region, wholeRegion } from '../program/region.js'
 import type { DType, Tensor } from '../program/tensor.js'
@@ -47,16 +47,21 @@ export function roofline(target: Target): CostModel {
   const machine = target.backend === 'cpu' ? cpuMachine(target.threads) : gpuMachine
   return {
     name: 'built in: roofline',
-    seconds: (node, wanted) => rooflineSeconds(machine, node, wanted),
+    seconds: (node, wanted) => rooflineSeconds(machine, node, wanted, speedOf(node, target)),
   }
 }
 
-export function rooflineSeconds(machine: Machine, node: Node, wanted: Region): number {
+/** How many times as fast as in float32 a node's products are. */
+function speedOf(node: Node, { compute }: Target): number {
+  return compute === 'bf16' && operand(node, 'weight') ? 1.6 : 1
+}
+
+export function rooflineSeconds(machine: Machine, node: Node, wanted: Region, speed = 1): number {
   const { flops, bytes } = opSpec(node.op).cost(node, node.output, wanted)
   if (node.op === 'move') return machine.secondsPerCommand + bytes / hostBytesPerSecond
   return (
     machine.secondsPerCommand +
-    Math.max(flops / machine.flopsPerSecond, bytes / machine.bytesPerSecond)
+    Math.max(flops / machine.flopsPerSecond / speed, bytes / machine.bytesPerSecond)
   )
 }
 

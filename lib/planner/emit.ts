@@ -303,6 +303,8 @@ function emitConv(writer: CommandWriter, s: SlicedOp): void {
     affine: affineView(s),
     prologueAct: act(s.node, 'prologueAct'),
     act: act(s.node),
+    outputs: channelsOf(s.node.output),
+    compute: s.compute,
     ...s.scratch(),
   })
 }
@@ -336,6 +338,8 @@ function emitConvTime(writer: CommandWriter, s: SlicedOp): void {
     affine: affineView(s),
     prologueAct: act(s.node, 'prologueAct'),
     act: act(s.node),
+    outputs: channelsOf(s.node.output),
+    compute: s.compute,
     ...s.scratch(),
   })
 }

@@ -178,6 +178,10 @@ export function decodeStage(record: StageRecord, spec: StageSpec, options: PlanO
 
 type Expect = (holds: unknown, expected: string, got?: string) => void
 
+function describeTarget({ backend, threads, compute }: Target): string {
+  return `${backend} with ${threads} threads computing in ${compute ?? 'f32'}`
+}
+
 function decode(
   record: StageRecord,
   spec: StageSpec,
@@ -187,9 +191,9 @@ function decode(
   const { target } = options
   expect(record.name === spec.name, `stage ${spec.name}`, `${record.name}`)
   expect(
-    record.target.backend === target.backend && record.target.threads === target.threads,
-    `a plan for ${target.backend} with ${target.threads} threads`,
-    `one for ${record.target.backend} with ${record.target.threads}`,
+    describeTarget(record.target) === describeTarget(target),
+    `a plan for ${describeTarget(target)}`,
+    `one for ${describeTarget(record.target)}`,
   )
   const names = Object.keys(spec.programs).join(', ')
   expect(

@@ -38,6 +38,11 @@ export class SlicedOp {
     this.reads = opSpec(this.node.op).regions(this.node, this.node.output, this.wanted)
   }
 
+  /** The command's code for how products are computed. */
+  get compute(): number {
+    return this.places.plan.target.compute === 'bf16' ? 1 : 0
+  }
+
   /** Copies operands that lie in several bands into their slabs, before the op itself. */
   gather(writer: CommandWriter): void {
     this.node.inputs.forEach(({ tensor }, input) => {

@@ -16,6 +16,8 @@ export interface OpCall {
 export interface Target {
   readonly backend: string
   readonly threads: number
+  /** Products of convolutions and matrices in bfloat16, sums in float32; else float32 alone. */
+  readonly compute?: 'bf16'
 }
 
 export interface Cost {

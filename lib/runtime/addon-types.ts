@@ -134,7 +134,8 @@ export interface Addon {
   /** Why a backend offers no device, by backend name; empty when it does. */
   missing(): Record<string, string>
   /** Instruction sets: what the processor has, the one in use (SLUICE_ISA forces one), and the threads its cgroup quota grants. */
-  cpu(): { available: string[]; selected: string; threads: number; model: string }
+  /** @returns bf16: whether convolutions may compute with products of bfloat16 */
+  cpu(): { available: string[]; selected: string; threads: number; model: string; bf16: boolean }
   pool(): PoolStats
   /** @param host memory of the host that the device's copies reach; not counted by `pool` unless the device is the CPU. */
   createBlock(device: string, bytes: number, host?: boolean): NativeBlock

@@ -6,11 +6,14 @@ import { aligned } from '../planner/storage.js'
 import { type Activation, type DType, type Program, tensorBytes } from '../program/index.js'
 import type { Target } from '../program/op.js'
 import { activationProgram, type MeasuredKind, measuredKinds } from './calibrate-kinds.js'
+import { type Compute, resolveDevice } from './device.js'
 import { native, toSluiceError } from './native.js'
 import { throwIfAborted } from './stage.js'
 
 export interface CalibrateOptions {
   readonly threads: number
+  /** How products are computed. Default: `f32`. */
+  readonly compute?: Compute
   readonly signal?: AbortSignal
   /** Kinds of commands to measure; default: all. */
   readonly kinds?: readonly MeasuredKind[]
@@ -35,8 +38,8 @@ const fillByte = 0x3c
  * @throws AbortError, MemoryError
  */
 export async function calibrate(options: CalibrateOptions): Promise<CostTable> {
-  const { threads, signal, onProgress, kinds = measuredKinds } = options
-  const target: Target = { backend: 'cpu', threads }
+  const { threads, compute, signal, onProgress, kinds = measuredKinds } = options
+  const { target } = resolveDevice('cpu', threads, compute)
   const cpu = native().cpu()
   const time = (program: Program, op: string, weights: DType, estimate: number) =>
     timeCommand({ program, op, weights, target, estimate, signal })
@@ -83,6 +86,7 @@ export async function calibrate(options: CalibrateOptions): Promise<CostTable> {
     cpu: cpu.model,
     isa: cpu.selected,
     threads,
+    ...(target.compute && { compute: target.compute }),
     machine: {
       flopsPerSecond: peak,
       bytesPerSecond: (8 * copied) / copy,

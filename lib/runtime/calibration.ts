@@ -8,19 +8,21 @@ import { asFileError, replaceFile } from '../io/atomic.js'
 import { type CostModel, roofline } from '../planner/cost.js'
 import { type CostTable, checkCostTable, tableModel } from '../planner/cost-table.js'
 import type { Target } from '../program/op.js'
+import type { Compute } from './device.js'
 import { native } from './native.js'
 
 /**
  * Where this machine's table for a thread count belongs: `SLUICE_CALIBRATION`, else the user's cache folder.
  * @returns undefined where SLUICE_CALIBRATION is `none`
  */
-export function calibrationPath(threads: number): string | undefined {
+export function calibrationPath(threads: number, compute: Compute = 'f32'): string | undefined {
   const named = process.env.SLUICE_CALIBRATION
   if (named === 'none') return undefined
   if (named) return named
   const { model, selected } = native().cpu()
   const hash = createHash('sha256').update(model).digest('hex').slice(0, 8)
-  return join(cacheFolder(), `calibration-${hash}-${selected}-${threads}.json`)
+  const name = compute === 'bf16' ? `${selected}-bf16` : selected
+  return join(cacheFolder(), `calibration-${hash}-${name}-${threads}.json`)
 }
 
 /** A relative XDG_CACHE_HOME is invalid and counts as none (XDG Base Directory Specification). */
@@ -36,14 +38,15 @@ const models = new Map<string, CostModel>()
  * @throws FileError for a file that SLUICE_CALIBRATION names and that cannot be used; one of the cache that cannot be used is ignored, which plans name.
  */
 export function costModel(target: Target): CostModel {
-  const path = target.backend === 'cpu' ? calibrationPath(target.threads) : undefined
+  const path =
+    target.backend === 'cpu' ? calibrationPath(target.threads, target.compute) : undefined
   const named = Boolean(process.env.SLUICE_CALIBRATION)
   if (path === undefined || !(named || existsSync(path))) return roofline(target)
-  const key = `${target.threads} ${named} ${path}`
+  const key = `${target.threads} ${target.compute} ${named} ${path}`
   let model = models.get(key)
   if (!model) {
     try {
-      model = tableModel(readCalibration(path, target.threads), `calibration ${basename(path)}`)
+      model = tableModel(readCalibration(path, target), `calibration ${basename(path)}`)
     } catch (error) {
       if (named) throw error
       const { name, ...built } = roofline(target)
@@ -57,8 +60,8 @@ export function costModel(target: Target): CostModel {
   return model
 }
 
-/** @throws FileError for a missing or malformed table, and one of another thread count. */
-export function readCalibration(path: string, threads?: number): CostTable {
+/** @throws FileError for a missing or malformed table, and one of another target. */
+export function readCalibration(path: string, target?: Target): CostTable {
   let table: unknown
   try {
     table = JSON.parse(readFileSync(path, 'utf8'))
@@ -68,9 +71,11 @@ export function readCalibration(path: string, threads?: number): CostTable {
   }
   const problem = checkCostTable(table)
   if (problem) throw refused(path, problem, 'something else')
-  const found = (table as CostTable).threads
-  if (threads !== undefined && found !== threads)
-    throw refused(path, `a table for ${threads} threads`, `one for ${found}`)
+  const describe = ({ threads, compute }: Pick<Target, 'threads' | 'compute'>) =>
+    `for ${threads} threads computing in ${compute ?? 'f32'}`
+  const found = describe(table as CostTable)
+  if (target && found !== describe(target))
+    throw refused(path, `a table ${describe(target)}`, `one ${found}`)
   return table as CostTable
 }
 

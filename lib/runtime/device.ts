@@ -10,13 +10,20 @@ export function devices(): NativeDevice[] {
   return native().devices()
 }
 
+/** How products of convolutions and matrices are computed: `bf16` rounds what they read to bfloat16, and adds up in float32. */
+export type Compute = 'f32' | 'bf16'
+
 /**
- * Checks a device and thread count.
+ * Checks a device, a thread count and how products are computed.
  * @param name `auto` (a GPU where there is one, else the CPU), `cpu`, `cuda:0`
  * @param threads default: what the cgroup quota and affinity grant
- * @throws DeviceError when there is no such device, with the reason; OptionError for the thread count.
+ * @throws DeviceError when there is no such device or it does not compute so, with the reason; OptionError for the other two.
  */
-export function resolveDevice(name = 'auto', threads?: number): { device: string; target: Target } {
+export function resolveDevice(
+  name = 'auto',
+  threads?: number,
+  compute: Compute = 'f32',
+): { device: string; target: Target } {
   const known = devices()
   const device =
     name === 'auto'
@@ -34,7 +41,23 @@ export function resolveDevice(name = 'auto', threads?: number): { device: string
   const count = threads ?? granted
   if (!Number.isInteger(count) || count < 1 || count > 256)
     throw new OptionError(`threads: expected 1 to 256, got ${threads}`)
-  return { device: device.id, target: { backend: device.id.split(':')[0]!, threads: count } }
+  const backend = device.id.split(':')[0]!
+  checkCompute(backend, compute)
+  return {
+    device: device.id,
+    target: { backend, threads: count, ...(compute === 'bf16' && { compute }) },
+  }
+}
+
+function checkCompute(backend: string, compute: Compute): void {
+  if (compute === 'f32') return
+  if (compute !== 'bf16') throw new OptionError(`compute: expected f32 or bf16, got ${compute}`)
+  const { bf16, selected, model } = native().cpu()
+  const got = backend !== 'cpu' ? backend : `${model} (${selected} in use)`
+  if (backend !== 'cpu' || !bf16)
+    throw new DeviceError(
+      `compute: expected a processor with AVX512_BF16 for bf16, got ${got}; leave it out`,
+    )
 }
 
 /** How a backend stores activations where nobody says: its kernels' own precision. */

@@ -5,7 +5,7 @@ import type { Program } from '../program/graph.js'
 import { elementCount } from '../program/tensor.js'
 import { parseBytes } from '../units.js'
 import { costModel } from './calibration.js'
-import { checkActivations, defaultActivations, resolveDevice } from './device.js'
+import { type Compute, checkActivations, defaultActivations, resolveDevice } from './device.js'
 import { type MeasuredPeak, Stage } from './stage.js'
 import { dtypeOf, type WeightSource, weightsFromValues } from './weights.js'
 
@@ -15,6 +15,8 @@ export interface CompileOptions {
   /** Most bytes of arena and weights: `'64 MiB'` or a number. */
   budget?: number | string
   threads?: number
+  /** Products of convolutions and matrices in float32, or in bfloat16 with sums in float32, where the processor has AVX512_BF16. Default: `f32`. */
+  compute?: Compute
   /** Weights by key: values, or a source such as a checkpoint. */
   weights?: Readonly<Record<string, Float32Array>> | WeightSource
   /** How activations are stored between operators; the CPU runs `f32` alone. Default: `f32` on the CPU, `f16` on a GPU. */
@@ -131,7 +133,7 @@ export function programPlanner(
   program: Program,
   options: Omit<CompileOptions, 'budget'> = {},
 ): StagePlanner {
-  const { target } = resolveDevice(options.device, options.threads)
+  const { target } = resolveDevice(options.device, options.threads, options.compute)
   const source = sourceOf(options)
   const state = Object.fromEntries([
     ...Object.entries(program.inputs).map(
@@ -174,7 +176,8 @@ export async function openProgram(
   program: Program,
   options: Omit<CompileOptions, 'budget'>,
 ): Promise<Executable> {
-  const { device } = resolveDevice(options.device, options.threads)
+  const { threads, compute } = plan.target
+  const { device } = resolveDevice(options.device, threads, compute)
   checkActivations(device, plan.activations)
   const stage = await Stage.open(plan, {
     device,

@@ -63,6 +63,7 @@ Napi::Value cpu(const CallbackInfo &info) {
     Napi::Object out = Napi::Object::New(info.Env());
     out.Set("available", available);
     out.Set("selected", std::string(kernels().name));
+    out.Set("bf16", Napi::Boolean::New(info.Env(), computes_bf16_products()));
     out.Set("threads", Napi::Number::New(info.Env(), cpu_threads()));
     out.Set("model", cpu_model());
     return out;

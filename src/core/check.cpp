@@ -39,10 +39,13 @@ const char *dtype_words(unsigned allowed) {
 class Rules {
  public:
   explicit Rules(const Abilities &abilities)
-      : activations(abilities.narrow ? kFloat : kF32), uses_scratch_(abilities.scratch) {}
+      : activations(abilities.narrow ? kFloat : kF32),
+        bf16_products(abilities.bf16_products),
+        uses_scratch_(abilities.scratch) {}
 
   std::string broken;
   const unsigned activations; ///< dtypes that activations may be stored in
+  const bool bf16_products;
 
   void number(const char *name, int64_t value, int64_t low, int64_t high) {
     if (!broken.empty() || (value >= low && value <= high)) return;
@@ -221,13 +224,18 @@ void conv(const ConvCommand &c, Rules &r) {
   r.operand("affine", c.affine, kF32);
   r.hold(c.act != Act::geglu || (!c.vector.present() && !c.residual.present()),
          "geglu: expected neither vector nor residual");
+  r.number("outputs", c.outputs, c.channels, kMax);
+  r.number("compute", c.compute, 0, 1);
+  r.hold(c.compute == 0 || r.bf16_products,
+         "compute: expected 0, float32, as the device has no products of bfloat16");
   r.number("pixel_stride", c.pixel_stride,
            conv_block(int32_t(inputs), c.kernel_h * c.kernel_w, c.act), kMax);
   if (!r.broken.empty()) return;
   const uint64_t tile_h = uint64_t(c.tile_rows - 1) * c.stride + c.kernel_h;
   const uint64_t tile_w = uint64_t(c.tile_cols - 1) * c.stride + c.kernel_w;
   const uint64_t pixels = saturating_mul(tile_h, tile_w);
-  r.scratch(c.scratch, c.scratch_bytes, saturating_mul(pixels, uint64_t(c.pixel_stride) * 4));
+  const uint64_t size = conv_in_pairs(c.compute, int32_t(inputs), c.outputs) ? 2 : 4;
+  r.scratch(c.scratch, c.scratch_bytes, saturating_mul(pixels, uint64_t(c.pixel_stride) * size));
 }
 
 void norm_partials(const NormPartialsCommand &c, Rules &r) {

@@ -19,8 +19,9 @@ const char *opcode_name(Opcode opcode);
 
 /** What a backend's kernels take; see sluice_backend. */
 struct Abilities {
-  bool narrow = false; ///< activations in f16 and bf16 too
-  bool scratch = true; ///< commands carry scratch for each thread; false: none
+  bool narrow = false;        ///< activations in f16 and bf16 too
+  bool scratch = true;        ///< commands carry scratch for each thread; false: none
+  bool bf16_products = false; ///< convolutions may compute in pairs
 };
 
 /** The first rule that a command of the right length breaks: `source[0]: expected ..., got ...`;

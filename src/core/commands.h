@@ -17,7 +17,7 @@
 namespace sluice {
 
 /** Raised whenever a struct here changes; a plan and a backend with other versions are refused. */
-constexpr int32_t kCommandVersion = 3;
+constexpr int32_t kCommandVersion = 4;
 
 enum class DType : int32_t { f32 = 0, f16 = 1, bf16 = 2, i32 = 3 };
 
@@ -126,11 +126,15 @@ struct ConvCommand {
   View residual; ///< f32, as out
   View affine;   ///< f32 [frames or 1][2][C]: stride_f between frames, scale then shift
   Act prologue_act, act;
+  int32_t outputs; ///< channels of the whole output, of which the region may have some
+  int32_t compute; ///< 0: float32; 1: products of bfloat16, inputs rounded after the prologue, sums
+                   ///< float32, where conv_in_pairs
   int32_t tile_rows, tile_cols; ///< output pixels of one packed input tile
-  int32_t pixel_stride;         ///< floats between pixels of the packed tile, >= conv_block
+  int32_t pixel_stride;         ///< elements between pixels of the packed tile, >= conv_block
   View scratch;                 ///< threads * scratch_bytes
   uint32_t scratch_bytes;       ///< per thread: ((tile_rows-1)*stride+kernel_h) *
-                                ///< ((tile_cols-1)*stride+kernel_w) * pixel_stride * 4, or a
+                          ///< ((tile_cols-1)*stride+kernel_w) * pixel_stride * 4 (2 in pairs),
+                          ///< or a
   ///< multiple, for as many frames at once where a tile is a whole one
 };
 
@@ -144,6 +148,11 @@ static constexpr int32_t conv_block(int32_t channels, int32_t taps, Act act) {
   if (act == Act::geglu || channels <= most) return channels;
   const int32_t blocks = (channels + most - 1) / most;
   return ((channels + blocks - 1) / blocks + 15) / 16 * 16;
+}
+
+/** Whether a convolution takes two input channels at a time, in bfloat16. */
+static constexpr bool conv_in_pairs(int32_t compute, int32_t inputs, int32_t outputs) {
+  return compute == 1 && inputs % 2 == 0 && outputs > 4;
 }
 
 /** Partial statistics, one (mean, M2) pair per frame, row and block of channels, over the row's

@@ -132,12 +132,13 @@ int submit(sluice_queue *queue, const int32_t *words, int32_t, void *const *base
 
 int finish(sluice_queue *, int64_t *, char *, size_t) { return SLUICE_OK; }
 
-constexpr sluice_backend kBackend = {
+const sluice_backend kBackend = {
     .version = SLUICE_BACKEND_VERSION,
     .command_version = kCommandVersion,
     .name = "cpu",
     .narrow_activations = 0,
     .uses_scratch = 1,
+    .bf16_products = computes_bf16_products(),
     .device_count = device_count,
     .why_none = why_none,
     .device_info = device_info,

@@ -62,6 +62,14 @@ const Kernels &kernels() {
   return *chosen;
 }
 
+bool computes_bf16_products() {
+#if defined(__x86_64__)
+  return &kernels() == &avx512::kTable && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 const Kernels *const *available_kernels(int32_t &count) {
   count = available().count;
   return available().tables;

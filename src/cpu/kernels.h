@@ -43,6 +43,8 @@ struct Kernels {
 /** The table in use: the widest the machine has, or the one SLUICE_ISA names, where it has
  * that. */
 const Kernels &kernels();
+/** Whether they take commands that compute with products of bfloat16. */
+bool computes_bf16_products();
 /** Tables that this machine can run, widest first; count by reference. */
 const Kernels *const *available_kernels(int32_t &count);
 

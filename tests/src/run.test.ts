@@ -81,6 +81,8 @@ test('the high-water mark is the last byte claimed, scratch of idle threads incl
     affine: absent,
     prologueAct: 0,
     act: 0,
+    outputs: 16,
+    compute: 0,
     tile: [1, 2, 16],
     scratch: view(256, 0),
     scratchBytes: 128,
@@ -173,7 +175,7 @@ test('several runs share the pool', async () => {
 })
 
 test('an arena takes one run at a time', async () => {
-  const stream = unaryStream(300, 500, 64)
+  const stream = unaryStream(3000, 500, 64, 'gelu')
   const arena = native().createBlock('cpu', 2 * 500 * 64 * 4)
   const { done } = stream.run(arena, null, none, 1)
   throwsCode(() => stream.run(arena, null, none, 1), 'argument', /in use by another run/)

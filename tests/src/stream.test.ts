@@ -154,6 +154,7 @@ interface ConvChange {
   scratchBytes?: number
   bias?: View
   act?: number
+  compute?: number
   weightOffset?: number
   rows?: number
 }
@@ -186,6 +187,8 @@ function conv(change: ConvChange = {}): Int32Array {
     affine: absent,
     prologueAct: 0,
     act: change.act ?? 0,
+    outputs: 20,
+    compute: change.compute ?? 0,
     tile: [2, 2, change.pixelStride ?? 8],
     scratch: { slot: 0, dtype: 0, offset: 2048, strides: [0, 0, 0] },
     scratchBytes: change.scratchBytes ?? 4 * 4 * 8 * 4,

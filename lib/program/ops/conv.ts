@@ -244,7 +244,7 @@ const tileBytes = 384 * 1024
 /** Elements of weights from which on small frames share a tile, so that weights are read less often. */
 const manyWeights = 2 ** 18
 /**
- * The packed input tile of one thread: tile rows x tile cols output pixels with their halo, a block of input channels, float32; where that is
+ * The packed input tile of one thread: tile rows x tile cols output pixels with their halo, a block of input channels; where that is
  * a whole frame, several of them. tile = [tileRows, tileCols, pixelStride].
  * A smaller region never needs more: what is planned for the largest slice must do for the last.
  */
@@ -254,17 +254,18 @@ function convScratch(call: OpCall, _output: Tensor, wanted: Region, target: Targ
   const most = Math.min(rows, tilePixels)
   let bytesPerThread = 0
   for (let count = 1; count <= most; count++)
-    bytesPerThread = Math.max(bytesPerThread, convTile(call, frames, count, cols).bytes)
-  const { tileRows, tileCols, bytes } = convTile(call, frames, rows, cols)
-  const tile = [tileRows, tileCols, packedStride(call)]
+    bytesPerThread = Math.max(bytesPerThread, convTile(call, frames, count, cols, target).bytes)
+  const { tileRows, tileCols, pixelStride, bytes } = convTile(call, frames, rows, cols, target)
+  const tile = [tileRows, tileCols, pixelStride]
   return { bytesPerThread: Math.max(bytes, bytesPerThread), tile }
 }
 
-function convTile(call: OpCall, frames: number, rows: number, cols: number) {
+function convTile(call: OpCall, frames: number, rows: number, cols: number, target: Target) {
   const { kernel, stride } = convGeometry(call)
-  const pixelStride = packedStride(call)
+  const size = elementSize(call, target)
+  const pixelStride = packedStride(call, size)
   const bytesOf = (tileRows: number, tileCols: number) =>
-    ((tileRows - 1) * stride + kernel) * ((tileCols - 1) * stride + kernel) * pixelStride * 4
+    ((tileRows - 1) * stride + kernel) * ((tileCols - 1) * stride + kernel) * pixelStride * size
   // A square has the least halo, but few rows ask for wide tiles.
   let widest = kernel === 1 ? tilePixels : 64
   while (kernel > 1 && widest > 16 && widest * rows > tilePixels) widest /= 2
@@ -279,7 +280,7 @@ function convTile(call: OpCall, frames: number, rows: number, cols: number) {
     whole && weights >= manyWeights
       ? Math.min(frames, Math.floor(tilePixels / (rows * cols)), Math.floor(tileBytes / bytes))
       : 1
-  return { tileRows, tileCols, bytes: bytes * Math.max(1, together) }
+  return { tileRows, tileCols, pixelStride, bytes: bytes * Math.max(1, together) }
 }
 
 /** A GPU's kernels keep their tiles in the multiprocessor, and choose them themselves. */
@@ -295,12 +296,19 @@ export function convBlock(channels: number, taps: number, act: Activation): numb
   return 16 * Math.ceil(Math.ceil(channels / blocks) / 16)
 }
 
-/** Floats between pixels of a packed tile: no multiple of 1 KiB, where eight pixels fall in one cache set. */
-function packedStride(call: OpCall): number {
+/** Bytes of a packed element: bfloat16 where two input channels are taken at a time, conv_in_pairs in src/core/commands.h. */
+function elementSize(call: OpCall, target: Target): number {
+  const [outputs, inputs] = operand(call, 'weight')!.shape as [number, number]
+  const written = activationOf(call.attrs) === 'geglu' ? outputs / 2 : outputs
+  return target.compute === 'bf16' && inputs % 2 === 0 && written > 4 ? 2 : 4
+}
+
+/** Elements between pixels of a packed tile: no multiple of 1 KiB, where eight pixels fall in one cache set. */
+function packedStride(call: OpCall, size = 4): number {
   const channels = operands(call, 'source').reduce((sum, source) => sum + channelsOf(source), 0)
   const taps = elementCount(operand(call, 'weight')!.shape.slice(2))
   const block = convBlock(channels, taps, activationOf(call.attrs))
-  return block % 256 === 0 ? block + 16 : block
+  return (block * size) % 1024 === 0 ? block + 64 / size : block
 }
 
 /** Most frames times pixels in a packed tile of a temporal convolution, halo included. */
@@ -310,13 +318,14 @@ const timeTile = 256
 function timeScratch(call: OpCall, _output: Tensor, wanted: Region, target: Target): Scratch {
   if (target.backend !== 'cpu') return noScratch(call)
   const [frames, rows, cols] = regionShape(wanted) as [number, number, number, number]
-  const pixelStride = packedStride(call)
+  const size = elementSize(call, target)
+  const pixelStride = packedStride(call, size)
   const halo = timeKernel - 1
-  const most = Math.min(timeTile, Math.floor(tileBytes / (4 * pixelStride)))
+  const most = Math.min(timeTile, Math.floor(tileBytes / (size * pixelStride)))
   const tileRows = Math.min(frames, timeTile / 2)
   const packed = tileRows + halo
   const tileCols = Math.min(rows * cols, Math.max(1, Math.floor(most / packed)))
-  const bytes = 4 * pixelStride * Math.max(packed, Math.min(packed * rows * cols, most))
+  const bytes = size * pixelStride * Math.max(packed, Math.min(packed * rows * cols, most))
   return { bytesPerThread: bytes, tile: [tileRows, tileCols, pixelStride] }
 }
 

@@ -1,193 +1,18 @@
 /**
  * @file
  * Convolution and linear. The unit of work is a tile of output pixels: a block of its input
- * channels is packed once (sources joined, prologue applied, upsampling read through, padding as
- * zeros), then every panel of weights passes over it, piece by piece, so that a piece stays in the
- * first cache while all pixels go by and the packed tile stays in the second.
+ * channels is packed once, then every panel of weights passes over it, piece by piece, so that a
+ * piece stays in the first cache while all pixels go by and the packed tile stays in the second.
  */
+#include "cpu/kernels/conv_input.hpp"
+#include "cpu/kernels/conv_narrow.hpp"
+#include "cpu/kernels/pair_tile.hpp"
 #include "cpu/kernels/register_tile.hpp"
 
 namespace sluice::SLUICE_ISA_NAMESPACE {
 namespace {
 
 constexpr int32_t kGroupPanels = 2 * kTilePanels; // GEGLU needs panels in pairs
-constexpr int32_t kMostPixels = 128;              // whose sums are kept at a time
-
-struct Conv {
-  const ConvCommand &c;
-  const float *source[2];
-  float *out;
-  const char *weight;
-  const float *bias, *vector, *residual, *affine;
-  float *packed;
-  int32_t in_channels, panels;
-  int32_t block; ///< input channels packed at a time
-  int64_t k_total;
-  bool pairs;
-
-  int32_t tiles_down, tiles_across; ///< tiles of a frame, of nearly equal size
-  int32_t tile_frames; ///< frames in a tile; more than one only where a tile holds all of a frame
-  int32_t frame_tiles;
-
-  Conv(const ConvCommand &command, Bases bases, int32_t thread);
-};
-
-struct Tile {
-  int32_t frame, frames, y, x, rows, cols;
-  int32_t in_rows, in_cols; ///< packed, of a frame
-};
-
-Conv::Conv(const ConvCommand &command, Bases bases, int32_t thread) : c(command) {
-  for (int i = 0; i < 2; ++i)
-    source[i] = i < c.sources ? address<const float>(c.source[i], bases) : nullptr;
-  out = address<float>(c.out, bases);
-  weight = address<const char>(c.weight, bases);
-  bias = address<const float>(c.bias, bases);
-  vector = address<const float>(c.vector, bases);
-  residual = address<const float>(c.residual, bases);
-  affine = address<const float>(c.affine, bases);
-  packed = (float *)(address<char>(c.scratch, bases) + (uint64_t)thread * c.scratch_bytes);
-  in_channels = c.source_channels[0] + (c.sources > 1 ? c.source_channels[1] : 0);
-  block = conv_block(in_channels, c.kernel_h * c.kernel_w, c.act);
-  pairs = c.act == Act::geglu;
-  panels = ceil_div(c.channels, kPanel);
-  k_total = (int64_t)c.kernel_h * c.kernel_w * in_channels;
-  tiles_down = ceil_div(c.rows, c.tile_rows);
-  tiles_across = ceil_div(c.cols, c.tile_cols);
-  tile_frames = 1;
-  if (tiles_down == 1 && tiles_across == 1) {
-    const int64_t pixels =
-        (int64_t)((c.rows - 1) * c.stride + c.kernel_h) * ((c.cols - 1) * c.stride + c.kernel_w);
-    const int64_t room = c.scratch_bytes / (pixels * c.pixel_stride * (int64_t)sizeof(float));
-    tile_frames = (int32_t)least(room, (int64_t)c.frames);
-  }
-  frame_tiles = ceil_div(c.frames, tile_frames);
-}
-
-Tile tile_at(const Conv &v, int64_t index) {
-  const int32_t tx = (int32_t)(index % v.tiles_across);
-  const int32_t ty = (int32_t)(index / v.tiles_across % v.tiles_down);
-  const int32_t tf = (int32_t)(index / v.tiles_across / v.tiles_down);
-  Tile t;
-  t.frame = part_begin(v.c.frames, v.frame_tiles, tf);
-  t.frames = part_begin(v.c.frames, v.frame_tiles, tf + 1) - t.frame;
-  t.y = part_begin(v.c.rows, v.tiles_down, ty);
-  t.x = part_begin(v.c.cols, v.tiles_across, tx);
-  t.rows = part_begin(v.c.rows, v.tiles_down, ty + 1) - t.y;
-  t.cols = part_begin(v.c.cols, v.tiles_across, tx + 1) - t.x;
-  t.in_rows = (t.rows - 1) * v.c.stride + v.c.kernel_h;
-  t.in_cols = (t.cols - 1) * v.c.stride + v.c.kernel_w;
-  return t;
-}
-
-// ------------------------------------------------------------------------------------------------
-
-/** One pixel's channels of one source, after the prologue. */
-template <bool kAffine, Act kAct>
-void pack_channels(float *to, const float *from, const float *scale, const float *shift,
-                   int32_t n) {
-  for_lanes(n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
-    f32x16 x = load_some(from + i, lanes);
-    if constexpr (kAffine) x = fma(x, load_some(scale + i, lanes), load_some(shift + i, lanes));
-    store_some(to + i, activate(x, kAct), lanes);
-  });
-}
-
-using PackChannels = void (*)(float *, const float *, const float *, const float *, int32_t);
-
-template <bool kAffine>
-PackChannels pack_channels_for(Act act) {
-  switch (act) {
-    case Act::silu:
-      return pack_channels<kAffine, Act::silu>;
-    case Act::gelu:
-      return pack_channels<kAffine, Act::gelu>;
-    case Act::quick_gelu:
-      return pack_channels<kAffine, Act::quick_gelu>;
-    case Act::gelu_tanh:
-      return pack_channels<kAffine, Act::gelu_tanh>;
-    case Act::sigmoid:
-      return pack_channels<kAffine, Act::sigmoid>;
-    default:
-      return pack_channels<kAffine, Act::none>;
-  }
-}
-
-/** A range of the input channels: [begin, end). */
-struct Channels {
-  int32_t begin, end;
-};
-
-/** Channels of a tile's input as [frames][rows][cols][pixel_stride]. */
-void pack_tile(const Conv &v, const Tile &tile, Channels channels) {
-  const ConvCommand &c = v.c;
-  const int32_t row0 = tile.y * c.stride + c.row0, col0 = tile.x * c.stride + c.col0;
-  const bool scaled_rows = c.in_rows != c.phys_rows, scaled_cols = c.in_cols != c.phys_cols;
-  const PackChannels pack_some =
-      v.affine ? pack_channels_for<true>(c.prologue_act) : pack_channels_for<false>(c.prologue_act);
-  float *to = v.packed;
-  for (int32_t r = 0; r < tile.frames * tile.in_rows; ++r) {
-    const int32_t frame = tile.frame + r / tile.in_rows, row = row0 + r % tile.in_rows;
-    const float *scale = v.affine ? v.affine + (int64_t)frame * c.affine.stride_f : nullptr;
-    const float *shift = scale ? scale + v.in_channels : nullptr;
-    const bool inside = row >= 0 && row < c.in_rows;
-    const int32_t y =
-        (scaled_rows && inside ? (int32_t)((int64_t)row * c.phys_rows / c.in_rows) : row) -
-        c.src_row0;
-    for (int32_t q = 0; q < tile.in_cols; ++q, to += c.pixel_stride) {
-      const int32_t col = col0 + q;
-      if (!inside || col < 0 || col >= c.in_cols) {
-        for_lanes(channels.end - channels.begin, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
-          store_some(to + i, zero(), lanes);
-        });
-        continue;
-      }
-      const int32_t x =
-          (scaled_cols ? (int32_t)((int64_t)col * c.phys_cols / c.in_cols) : col) - c.src_col0;
-      for (int s = 0, first = 0; s < c.sources; first += c.source_channels[s], ++s) {
-        const int32_t begin = channels.begin > first ? channels.begin : first;
-        const int32_t end = least(channels.end, first + c.source_channels[s]);
-        if (begin >= end) continue;
-        const float *from = v.source[s] + element(c.source[s], frame, y, x) + begin - first;
-        pack_some(to + begin - channels.begin, from, scale ? scale + begin : nullptr,
-                  scale ? shift + begin : nullptr, end - begin);
-      }
-    }
-  }
-}
-
-// ------------------------------------------------------------------------------------------------
-
-/** Where an output pixel's elements are, in floats from each base. */
-struct Pixel {
-  int64_t in, out, residual, vector;
-};
-
-/** Pixels [begin, end) of a tile, in the order of frames, rows and columns. */
-struct Pixels {
-  int32_t count, tiles;           ///< tiles: register tiles of nearly equal size
-  int32_t first[kMostPixels + 1]; ///< of each register tile
-  Pixel at[kMostPixels];
-};
-
-void find_pixels(const Conv &v, const Tile &tile, int32_t begin, int32_t end, Pixels &pixels) {
-  const ConvCommand &c = v.c;
-  int32_t x = begin % tile.cols, y = begin / tile.cols % tile.rows;
-  int32_t f = begin / tile.cols / tile.rows;
-  pixels.count = end - begin;
-  pixels.tiles = ceil_div(pixels.count, kTileRows);
-  for (int32_t t = 0; t <= pixels.tiles; ++t)
-    pixels.first[t] = part_begin(pixels.count, pixels.tiles, t);
-  for (int32_t i = 0; i < pixels.count; ++i) {
-    Pixel &p = pixels.at[i];
-    const int64_t row = (int64_t)f * tile.in_rows + y * c.stride;
-    p.in = (row * tile.in_cols + x * c.stride) * c.pixel_stride;
-    p.out = element(c.out, tile.frame + f, tile.y + y, tile.x + x);
-    p.residual = element(c.residual, tile.frame + f, tile.y + y, tile.x + x);
-    p.vector = (tile.frame + f) * (int64_t)c.vector.stride_f;
-    if (++x == tile.cols && (x = 0, ++y == tile.rows)) y = 0, ++f;
-  }
-}
 
 /** A group of panels over pixels of the packed tile. */
 struct Group {
@@ -207,7 +32,7 @@ void begin_pixels(const Conv &v, const Group &g, const Pixels &pixels, float *su
                   int64_t sums_stride) {
   for (int32_t j = 0; j < g.panels; ++j) {
     const int32_t lanes = lanes_of(v, g.first + j), column = (g.first + j) * kPanel;
-    if (v.pairs) {
+    if (v.geglu) {
       const f32x16 value = v.bias ? load(v.bias + 2 * column) : zero();
       const f32x16 gate = v.bias ? load(v.bias + 2 * column + kPanel) : zero();
       for (int32_t i = 0; i < pixels.count; ++i) {
@@ -238,7 +63,7 @@ void finish_pixels(const Conv &v, const Group &g, const Pixels &pixels, int32_t 
     const int32_t lanes = lanes_of(v, g.first + j), column = (g.first + j) * kPanel;
     for (int32_t i = begin; i < end; ++i) {
       const float *s = sums + i * sums_stride;
-      const f32x16 y = v.pairs ? load(s + 32 * j) * gelu(load(s + 32 * j + 16))
+      const f32x16 y = v.geglu ? load(s + 32 * j) * gelu(load(s + 32 * j + 16))
                                : activate(load(s + 16 * j), act);
       store_some(v.out + pixels.at[i].out + column, y, lanes);
     }
@@ -277,7 +102,7 @@ Piece piece_at(const Conv &v, Channels channels, int64_t k) {
   const int64_t width = channels.end - channels.begin;
   const int64_t taps = (int64_t)v.c.kernel_h * v.c.kernel_w;
   const int64_t run = width == v.in_channels ? taps * width : width;
-  const int64_t step = ceil_div(run, ceil_div(run, (int64_t)kPieceRows));
+  const int64_t step = (ceil_div(run, ceil_div(run, (int64_t)kPieceRows)) + 1) & ~1; // whole pairs
   const int64_t tap = k / run, position = k % run;
   const int64_t left = run - position;
   return {tap * v.in_channels + channels.begin + position, least(step, left)};
@@ -288,15 +113,16 @@ const W *piece_of(const Conv &v, int32_t panel, const Piece &piece) {
   return (const W *)v.weight + ((int64_t)panel * v.k_total + piece.weight) * kPanel;
 }
 
-/** Panels [first, last) over the packed channels of some pixels. */
-template <class W>
+/** Panels [first, last) over the packed channels of some pixels, which are of type A. */
+template <class A, class W>
 void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels channels,
                 int32_t first, int32_t last) {
   const ConvCommand &c = v.c;
-  const int32_t width = v.pairs ? 2 : 1; // panels of weights to one of the output
+  const int32_t width = v.geglu ? 2 : 1; // panels of weights to one of the output
   const int32_t groups = ceil_div(last - first, kTilePanels);
   const int64_t depth = (int64_t)c.kernel_h * c.kernel_w * (channels.end - channels.begin);
-  const bool widen = kWidenFirst && sizeof(W) == 2 && pixels.tiles > 1;
+  constexpr bool kInPairs = sizeof(A) == 2;
+  const bool widen = !kInPairs && kWidenFirst && sizeof(W) == 2 && pixels.tiles > 1;
 
   Walk walk = {};
   walk.line_stride = (int64_t)tile.in_cols * c.pixel_stride;
@@ -308,6 +134,7 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
 
   alignas(64) float sums[kMostPixels * kGroupPanels * kPanel];
   alignas(64) float wide[kWidenFirst ? kTilePanels * kPieceRows * kPanel : 16];
+  alignas(64) bf16 pairs[kInPairs ? kTilePanels * kPieceRows * kPanel : 32];
   alignas(64) float start[kTilePanels * kPanel];
   const int64_t weight_stride = v.k_total * kPanel;
   TileJob job;
@@ -321,7 +148,7 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
     const int64_t sums_stride = (int64_t)g.panels * width * kPanel;
     // Whole panels go straight from the bias to registers and from there to the output, where
     // nothing else is done to them.
-    const bool whole = !v.pairs && (g.first + g.panels) * kPanel <= c.channels;
+    const bool whole = !v.geglu && (g.first + g.panels) * kPanel <= c.channels;
     const bool from_bias = whole && !g.resumes && !v.vector && !v.residual;
     const bool to_out = whole && (!g.ends || c.act == Act::none);
     if (from_bias) {
@@ -346,6 +173,7 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
               store(wide + p * piece.count * kPanel + q, load(rows + p * weight_stride + q));
           }
         }
+        if constexpr (kInPairs) pair_rows(rows, weight_stride, g.panels, piece.count, pairs);
         // All at once: rows may lie a multiple of the caches' period apart, where what is fetched
         // ahead would not stay, but many loads wait together.
         if (begins && !from_bias) begin_pixels(v, g, pixels, sums, sums_stride);
@@ -362,12 +190,14 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
             const Pixel &p = pixels.at[r];
             float *const own = sums + r * sums_stride, *const out =
                                                            v.out + p.out + g.first * kPanel;
-            job.rows[r - begin] = v.packed + p.in;
+            job.rows[r - begin] = (const float *)((const A *)v.packed + p.in);
             job.from[r - begin] = begins && from_bias ? start : own;
             job.to[r - begin] = finishes && to_out ? out : own;
           }
           const int64_t column = part * g.panels * kPanel;
-          if (widen) {
+          if constexpr (kInPairs) {
+            pair_kernel_for(end - begin, g.panels)(job, walk, pairs, piece.count * kPanel, column);
+          } else if (widen) {
             tile_kernel_for<float>(end - begin, g.panels)(job, walk, wide, piece.count * kPanel,
                                                           column);
           } else {
@@ -381,16 +211,26 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
 }
 
 template <class W>
-void run_tile(const Conv &v, const Tile &tile, int32_t first, int32_t last) {
+void run_tile(const Conv &v, const Tile &tile, int32_t first, int32_t last, NarrowWeights &narrow) {
   Pixels pixels;
   const int32_t count = tile.frames * tile.rows * tile.cols;
   const int32_t parts = ceil_div(count, kMostPixels), blocks = ceil_div(v.in_channels, v.block);
   for (int32_t b = 0; b < blocks; ++b) {
     const Channels channels = {b * v.block, least((b + 1) * v.block, v.in_channels)};
-    pack_tile(v, tile, channels);
+    if (v.in_pairs)
+      pack_tile<bf16>(v, tile, channels);
+    else
+      pack_tile<float>(v, tile, channels);
     for (int32_t i = 0; i < parts; ++i) {
       find_pixels(v, tile, part_begin(count, parts, i), part_begin(count, parts, i + 1), pixels);
-      run_panels<W>(v, tile, pixels, channels, first, last);
+      if (is_narrow(v)) {
+        narrow.take<W>(v, channels);
+        run_narrow(v, tile, pixels, channels, narrow);
+      } else if (v.in_pairs) {
+        if constexpr (kPairs) run_panels<bf16, W>(v, tile, pixels, channels, first, last);
+      } else {
+        run_panels<float, W>(v, tile, pixels, channels, first, last);
+      }
     }
   }
 }
@@ -407,6 +247,7 @@ int32_t panel_at(int64_t work, int32_t pixels, int32_t panels) {
 
 int run_conv(const ConvCommand &c, Bases bases, int32_t thread, int32_t threads) {
   const Conv v(c, bases, thread);
+  NarrowWeights narrow;
   // Every thread gets an equal run of (tile, panel) in order: whole tiles while there are many, a
   // range of panels where there are few, so that each then reads its own part of the weights.
   const Share share = share_of((int64_t)c.frames * c.rows * c.cols * v.panels, thread, threads);
@@ -422,13 +263,13 @@ int run_conv(const ConvCommand &c, Bases bases, int32_t thread, int32_t threads)
     if (*bases.stop) return SLUICE_ABORTED;
     switch (c.weight.dtype) {
       case DType::f16:
-        run_tile<f16>(v, tile, first, last);
+        run_tile<f16>(v, tile, first, last, narrow);
         break;
       case DType::bf16:
-        run_tile<bf16>(v, tile, first, last);
+        run_tile<bf16>(v, tile, first, last, narrow);
         break;
       default:
-        run_tile<float>(v, tile, first, last);
+        run_tile<float>(v, tile, first, last, narrow);
     }
   }
   return SLUICE_OK;

@@ -9,7 +9,8 @@ constexpr int32_t kTileRows =
     8; // rows x panels of the register tile: 24 accumulators of 32 registers
 constexpr int32_t kTilePanels = 3;
 constexpr int32_t kPieceRows =
-    160; // of a panel's K that stay in the first cache while pixels go by
+    160;                      // of a panel's K that stay in the first cache while pixels go by
+constexpr bool kPairs = true; // whether there may be products of bfloat16 (pair_tile.hpp)
 constexpr bool kWidenFirst = false; // whether widening 16-bit weights costs more than a load
 constexpr const char *kIsaName = "avx512";
 

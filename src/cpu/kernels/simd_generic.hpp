@@ -19,6 +19,7 @@ constexpr int32_t kTileRows = 2; // eight accumulators of 16 registers
 constexpr int32_t kTilePanels = 1;
 constexpr int32_t kPieceRows =
     320;                           // of a panel's K that stay in the first cache while pixels go by
+constexpr bool kPairs = false;     // whether there may be products of bfloat16 (pair_tile.hpp)
 constexpr bool kWidenFirst = true; // whether widening 16-bit weights costs more than a load
 constexpr const char *kIsaName = "generic";
 

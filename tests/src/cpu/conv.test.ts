@@ -165,6 +165,8 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
       affine: affine ? from(strided(affine, c.affine === 'each frame'), first) : absent,
       prologueAct: actCode[c.prologue ?? 'none'],
       act: actCode[c.act ?? 'none'],
+      outputs: channels,
+      compute: 0,
       tile,
       ...memory.scratchFields(scratch, scratchBytes),
     })
