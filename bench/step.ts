@@ -1,8 +1,8 @@
 /**
- * Whole steps beside diffusers on PyTorch, float32, the same weights, in turn in the same run: time, and most memory beyond the weights. Ours
+ * Whole steps beside diffusers on PyTorch, float32 (or, both, products in bfloat16), the same weights, in turn in the same run: time, and most memory beyond the weights. Ours
  * unsliced, at half and at a quarter of the unsliced arena (or the least that works).
- *   node dist/bench/step.js [--only vae,animatediff,svd] [--threads N] [--rounds N] [--ways eager,channels-last,compile] [--work FOLDER]
- *     [--venv FOLDER] [--out FILE without network and ending]
+ *   node dist/bench/step.js [--only vae,animatediff,svd] [--threads N] [--rounds N] [--ways eager,channels-last,compile] [--compute bf16]
+ *     [--work FOLDER] [--venv FOLDER] [--out FILE without network and ending]
  * The weights, up to 6 GB a network, are made once in the work folder.
  */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { readFloats, readSafetensorsHeader } from '../lib/io/safetensors.js'
 import { formatTable } from '../lib/pipelines/pipeline-plan.js'
+import type { Compute } from '../lib/runtime/device.js'
 import { native } from '../lib/runtime/native.js'
 import { provenance } from './provenance.js'
 import { Rival, rivalPython } from './rival/rival.js'
@@ -31,6 +32,7 @@ const { values } = parseArgs({
     threads: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '3' },
     ways: { type: 'string', default: 'eager,channels-last,compile' },
+    compute: { type: 'string', default: 'f32' },
     work: { type: 'string', default: join(root, 'build/bench-step') },
     venv: { type: 'string' },
     out: { type: 'string' },
@@ -38,6 +40,7 @@ const { values } = parseArgs({
 })
 const threads = Number(values.threads)
 const rounds = Number(values.rounds)
+const compute = values.compute as Compute
 const configs: Readonly<Record<string, string>> = {
   animatediff: 'animatediff-sd15',
   svd: 'svd',
@@ -65,7 +68,7 @@ async function loadRival(rival: Rival, question: Question, weights: string, way:
     configs: join(root, 'tests/fixtures/configs', configs[question.name]!),
     weights,
     threads,
-    way: allWays[way]!,
+    way: { ...allWays[way]!, half: compute === 'bf16' },
   })
 }
 
@@ -119,7 +122,7 @@ async function answer(question: Question) {
     inputs[name] = await readFloats(tensors.get(`input/${name}`)!)
 
   const { rival, way, tried } = await bestRival(question, weights)
-  const network = await Network.open(program, weightsIn(weights), threads)
+  const network = await Network.open(program, weightsIn(weights), threads, compute)
   const unsliced = network.plan(undefined, 1)
   const named = [
     { name: 'unsliced', plan: unsliced },
@@ -222,7 +225,7 @@ const python = rivalPython(
 )
 const wanted = values.only.split(',')
 const { model, selected } = native().cpu()
-const heading = `${model}, ${selected}, ${threads} threads, float32, least of ${rounds} rounds in turn; median: of the ratio within a round`
+const heading = `${model}, ${selected}, ${threads} threads, ${compute}, least of ${rounds} rounds in turn; median: of the ratio within a round`
 for (const question of questions) {
   if (!wanted.includes(question.name)) continue
   const one = await answer(question)

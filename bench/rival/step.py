@@ -1,7 +1,7 @@
 """Whole networks in diffusers for bench/step.ts: a question a line on stdin, an answer a line on stdout.
 
 {"do": "load", "network": ..., "weights": file, "threads": n, "way": {...}, ...} -> {"weightBytes": n}
-    way: {"channelsLast": bool, "compile": bool}
+    way: {"channelsLast": bool, "compile": bool, "half": bool}: half is autocast to bfloat16
 {"do": "step", "out": file, if wanted} -> {"seconds": t, "activationBytes": most memory beyond what was held before}
 {"do": "about"} -> {"torch": version, "diffusers": version}
 
@@ -107,7 +107,7 @@ def memory():
 
 
 def main():
-    step, rows = None, None
+    step, rows, half = None, None, False
     for line in sys.stdin:
         q = json.loads(line)
         if q["do"] == "about":
@@ -117,6 +117,7 @@ def main():
             with safe_open(q["weights"], "pt") as file:
                 model, step, rows = NETWORKS[q["network"]](q, file)
             model.eval()
+            half = q["way"]["half"]
             if q["way"]["channelsLast"]:
                 for module in model.modules():  # one by one: those over time have five axes
                     if isinstance(module, torch.nn.Conv2d):
@@ -132,11 +133,12 @@ def main():
                 file.write("5")
             before = memory()[0]
             begin = time.perf_counter()
-            output = step()
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                output = step()
             seconds = time.perf_counter() - begin
             answer = {"seconds": seconds, "activationBytes": memory()[1] - before}
             if q.get("out"):
-                rows(output).contiguous().numpy().tofile(q["out"])
+                rows(output).float().contiguous().numpy().tofile(q["out"])
             del output
         print(json.dumps(answer), flush=True)
 

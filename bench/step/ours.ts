@@ -4,6 +4,7 @@ import { lower } from '../../lib/planner/lower.js'
 import type { StagePlan } from '../../lib/planner/plan.js'
 import { aligned } from '../../lib/planner/storage.js'
 import { type Program, tensorBytes } from '../../lib/program/index.js'
+import type { Compute } from '../../lib/runtime/device.js'
 import { planProgramOf } from '../../lib/runtime/executable.js'
 import { native } from '../../lib/runtime/native.js'
 import { PackList, type WeightSource } from '../../lib/runtime/weights.js'
@@ -31,14 +32,21 @@ export class Network {
     private readonly program: Program,
     private readonly source: WeightSource,
     private readonly threads: number,
+    private readonly compute: Compute,
     private readonly weights: ReturnType<ReturnType<typeof native>['createBlock']>,
     readonly packSeconds: number,
   ) {}
 
-  static async open(program: Program, source: WeightSource, threads: number): Promise<Network> {
+  static async open(
+    program: Program,
+    source: WeightSource,
+    threads: number,
+    compute: Compute,
+  ): Promise<Network> {
     const { weights: layout } = planProgramOf(program, {
       device: 'cpu',
       threads,
+      compute,
       weights: source,
       streaming: 'never',
     })
@@ -47,15 +55,16 @@ export class Network {
     const begin = performance.now()
     await native().pack(block, list.jobs, threads).done
     list.close()
-    return new Network(program, source, threads, block, (performance.now() - begin) / 1000)
+    return new Network(program, source, threads, compute, block, (performance.now() - begin) / 1000)
   }
 
   /** @param arena most bytes beside the weights; undefined: as fast as can be; 0: the least that works */
   plan(arena?: number, slices?: number): StagePlan {
-    const { program, threads, source: weights } = this
+    const { program, threads, compute, source: weights } = this
     const options = {
       device: 'cpu',
       threads,
+      compute,
       weights,
       slices,
       streaming: 'never' as const,

@@ -131,7 +131,7 @@ test('another machine, dtype, stage or run count is refused', () => {
   const target = { backend: 'cpu', threads: 3 }
   refuses(
     () => decodeStage(record, spec, { ...options, target }),
-    /with 3 threads, got one for cpu/,
+    /with 3 threads computing in f32, got one for cpu with 2/,
   )
   const cuda = { backend: 'cuda', threads: 2 }
   refuses(() => decodeStage(record, spec, { ...options, target: cuda }), /a plan for cuda/)
