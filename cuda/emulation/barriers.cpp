@@ -29,6 +29,8 @@ struct Barriers {
   Named named[kNamed];
   std::vector<uint32_t> registers; ///< a thread of each group
   uint32_t free = 0;
+  bool taken = false;
+  Site given; ///< where some were given back last
 };
 
 thread_local Barriers barriers;
@@ -55,6 +57,12 @@ void barriers_block_begin() {
   barriers.all.clear();
   for (Named &named : barriers.named) named.threads = 0, named.waiting.clear();
   barriers.registers.clear();
+}
+
+void barriers_block_end() {
+  if (barriers.registers.empty() || barriers.taken) return;
+  running->fault =
+      described(0, barriers.given, "registers are given back here and nobody takes them");
 }
 
 void barrier_init(SharedRange range, int64_t offset, uint32_t count, Site site) {
@@ -96,9 +104,13 @@ BarrierPhase barrier_of_copy(SharedRange range, int64_t offset, Site site) {
   return {number, barriers.all[number].phase};
 }
 
-void barrier_complete(uint32_t barrier, uint32_t bytes) {
-  barriers.all[barrier].bytes -= bytes;
-  end_phase(barriers.all[barrier]);
+void barrier_complete(BarrierPhase copy, uint32_t bytes, Site site) {
+  Barrier &b = barriers.all[copy.barrier];
+  if (b.phase != copy.phase)
+    fault(site, "barrier: a phase ended before %u bytes of this box landed: they were not expected",
+          bytes);
+  b.bytes -= bytes;
+  end_phase(b);
 }
 
 void named_sync(int32_t id, int32_t threads, Site site) {
@@ -131,7 +143,7 @@ void set_registers(uint32_t count, bool takes, Site site) {
   if (barriers.registers.empty()) {
     // As many as one block of this size begins with.
     barriers.registers.assign(threads / kGroup, kMostRegisters / threads / 8 * 8);
-    barriers.free = 0;
+    barriers.free = 0, barriers.taken = false;
   }
   struct Wish {
     uint32_t count;
@@ -148,6 +160,7 @@ void set_registers(uint32_t count, bool takes, Site site) {
                 w.takes ? "at least" : "at most", mine, w.count);
         if (w.takes) return;
         barriers.free += (mine - w.count) * kGroup;
+        barriers.given = w.site;
         mine = w.count;
         running->changed = true;
       },
@@ -157,6 +170,7 @@ void set_registers(uint32_t count, bool takes, Site site) {
   wait_until(
       Meeting::take_registers, [need] { return need() <= barriers.free; }, site);
   barriers.free -= need();
+  barriers.taken = true;
   barriers.registers[group] = count;
 }
 

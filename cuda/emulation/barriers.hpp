@@ -21,8 +21,8 @@ struct BarrierPhase {
   uint32_t barrier, phase;
 };
 BarrierPhase barrier_of_copy(SharedRange range, int64_t offset, Site site);
-/** So many bytes of a copy have landed. */
-void barrier_complete(uint32_t barrier, uint32_t bytes);
+/** So many bytes of a copy have landed; the phase must not have ended without them. */
+void barrier_complete(BarrierPhase copy, uint32_t bytes, Site site);
 
 /** Waits until `threads` threads are at barrier `id`. */
 void named_sync(int32_t id, int32_t threads, Site site);
@@ -31,5 +31,7 @@ void named_sync(int32_t id, int32_t threads, Site site);
 void set_registers(uint32_t count, bool takes, Site site);
 
 void barriers_block_begin();
+/** Complains about registers that were given back and that nobody took. */
+void barriers_block_end();
 
 } // namespace sluice::emulation

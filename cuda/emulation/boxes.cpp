@@ -31,6 +31,7 @@ struct Copy {
   int32_t at[kMostRank];
   uint32_t to, bytes;
   BarrierPhase phase;
+  bool landed = false;
   uint32_t known = 0; ///< to all threads of a group, a bit each
   uint32_t thread;
   Site site;
@@ -64,7 +65,7 @@ void for_elements(const Copy &copy, Each each) {
 }
 
 void land(uint32_t number) {
-  const Copy &copy = copies.all[number];
+  Copy &copy = copies.all[number];
   const auto swizzle = CUtensorMapSwizzle(copy.tensor.swizzle);
   for_elements(copy, [&](uint32_t to, uint64_t from) {
     uint8_t *const element = shared_bytes(swizzled(swizzle, to));
@@ -74,7 +75,8 @@ void land(uint32_t number) {
       std::memset(element, 0, kElement);
   });
   land_box(copy.to, copy.bytes);
-  barrier_complete(copy.phase.barrier, copy.bytes);
+  copy.landed = true;
+  barrier_complete(copy.phase, copy.bytes, copy.site);
 }
 
 } // namespace
@@ -121,8 +123,8 @@ void copy_box(SharedRange to, int64_t offset, const CUtensorMap &map, const int3
 }
 
 bool box_is_known(uint32_t copy, uint32_t thread) {
-  const BarrierPhase &p = copies.all[copy].phase;
-  return order_phases(thread, p.barrier) > p.phase;
+  const Copy &c = copies.all[copy];
+  return c.landed && order_phases(thread, c.phase.barrier) > c.phase.phase;
 }
 
 bool box_is_known_to_group(uint32_t copy, uint32_t group) {

@@ -197,6 +197,7 @@ void run_block(Block &b, const Stacks &stacks) {
   fiber_switch(b.scheduler, b.threads[b.current].fiber);
   if (!b.fault.empty()) return;
   memory_block_end();
+  if (b.fault.empty()) barriers_block_end();
   if (b.fault.empty()) boxes_block_end();
   if (b.fault.empty()) products_block_end();
   for (uint32_t i = 0; i < n; ++i) {

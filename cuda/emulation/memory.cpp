@@ -27,9 +27,9 @@ struct Cell {
   uint16_t writer_warp = 0, reader_warp = 0;
   uint32_t write_block_epoch = 0, write_warp_epoch = 0;
   uint32_t read_block_epoch = 0, read_warp_epoch = 0;
-  uint64_t block = 0;                               ///< of the last accesses, in device memory
-  uint32_t write_time = kNever, read_time = kNever; ///< the threads' own
-  uint32_t write_fences = 0;                        ///< that the writer had passed
+  uint64_t block = 0; ///< of the last accesses, in device memory
+  uint32_t write_time = kFirstTime, read_time = kFirstTime; ///< the threads' own
+  uint32_t write_fences = 0;                                ///< that the writer had passed
   uint32_t box = 0;         ///< copy of a box that wrote it, and one more; 0: a thread did
   int16_t copier = kNobody; ///< thread whose asynchronous copy is under way
   bool initialised = false;

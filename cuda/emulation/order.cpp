@@ -32,11 +32,11 @@ void order_begin() {
   order.counts = true;
   order.known.resize(threads);
   for (Knowledge &known : order.known) known.assign(threads + kMostBarriers, 0);
-  order.time.assign(threads, 1);
+  order.time.assign(threads, kFirstTime);
   order.fences.assign(threads, {});
 }
 
-uint32_t order_now(uint32_t thread) { return order.counts ? order.time[thread] : kNever; }
+uint32_t order_now(uint32_t thread) { return order.counts ? order.time[thread] : kFirstTime; }
 
 bool order_knows(uint32_t thread, uint32_t other, uint32_t time) {
   return order.counts && (thread == other || order.known[thread][other] >= time);

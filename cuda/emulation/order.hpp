@@ -15,8 +15,8 @@
 namespace sluice::emulation {
 
 constexpr uint32_t kMostBarriers = 64; ///< in the shared memory of a block
-/** The time of what happened while nobody counted; nobody ever knows of it. */
-constexpr uint32_t kNever = ~0u;
+/** The time of a thread that has told nobody anything, so of all before counting begins. */
+constexpr uint32_t kFirstTime = 1;
 
 /** One entry for each thread, then one for each barrier. */
 using Knowledge = std::vector<uint32_t>;
@@ -25,7 +25,7 @@ using Knowledge = std::vector<uint32_t>;
 void order_block_begin();
 void order_begin();
 
-/** The thread's present time, kNever while nobody counts. */
+/** The thread's present time. */
 uint32_t order_now(uint32_t thread);
 /** Whether `thread` knows that `other` had come to `time`. */
 bool order_knows(uint32_t thread, uint32_t other, uint32_t time);

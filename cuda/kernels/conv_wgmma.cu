@@ -94,8 +94,7 @@ BoxPlan box_plan(const ConvCommand &c, const ConvProblem &p) {
 cudaError_t map_source(TensorMap &map, const ConvCommand &c, const ConvProblem &p,
                        const BoxPlan &plan, int which) {
   const Operand &source = p.source[which];
-  const bool one_line = plan.rows == 1 && plan.frames == 1 && is_one_line(c);
-  const bool line = plan.rows == 1 && is_line(c);
+  const bool line = is_line(c), one_line = is_one_line(c);
   const auto bytes = [](int32_t stride) { return uint64_t(stride) * 2; };
   const uint64_t pixel = bytes(source.stride_w);
   // Dimensions of one element have whatever stride is allowed.
