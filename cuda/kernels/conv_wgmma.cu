@@ -1,4 +1,5 @@
 /** @file What conv_wgmma takes, its boxes of pixels and its tensor maps. */
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -63,7 +64,7 @@ bool takes_wgmma(const ConvCommand &c, const ConvProblem &p, const Launch &launc
          plain && fills_boxes(p);
 }
 
-BoxPlan box_plan(const ConvCommand &c, const ConvProblem &p) {
+BoxPlan box_plan(const ConvCommand &c, const ConvProblem &p, int32_t rows) {
   BoxPlan plan = {};
   plan.cols = c.cols, plan.rows = c.rows, plan.frames = c.frames;
   if (is_one_line(c)) {
@@ -76,12 +77,14 @@ BoxPlan box_plan(const ConvCommand &c, const ConvProblem &p) {
   plan.source_channels[1] = p.in_channels - p.first_channels;
   plan.taps = c.kernel_h * c.kernel_w;
   // The box with the fewest tiles, the widest of those: its lines are read together.
+  const int32_t log_box = rows == 256 ? 8 : 7;
+  // A box that is read with steps spans as many more, and 256 are the most.
+  const int32_t most = c.stride == 1 ? log_box : 7;
   int64_t least = 0;
-  for (int32_t log_cols = 7; log_cols >= 0; --log_cols) {
-    for (int32_t log_rows = 7 - log_cols; log_rows >= 0; --log_rows) {
+  for (int32_t log_cols = most; log_cols >= 0; --log_cols) {
+    for (int32_t log_rows = std::min(most, log_box - log_cols); log_rows >= 0; --log_rows) {
       const int32_t x = ceil_div(plan.cols, 1 << log_cols), y = ceil_div(plan.rows, 1 << log_rows);
-      const int64_t tiles =
-          int64_t(x) * y * ceil_div(plan.frames, kTileRows >> (log_cols + log_rows));
+      const int64_t tiles = int64_t(x) * y * ceil_div(plan.frames, rows >> (log_cols + log_rows));
       if (least && tiles >= least) continue;
       least = tiles;
       plan.log_cols = log_cols, plan.log_rows = log_rows, plan.tiles_x = x, plan.tiles_y = y;
@@ -92,7 +95,7 @@ BoxPlan box_plan(const ConvCommand &c, const ConvProblem &p) {
 }
 
 cudaError_t map_source(TensorMap &map, const ConvCommand &c, const ConvProblem &p,
-                       const BoxPlan &plan, int which) {
+                       const BoxPlan &plan, int32_t rows, int which) {
   const Operand &source = p.source[which];
   const bool line = is_line(c), one_line = is_one_line(c);
   const auto bytes = [](int32_t stride) { return uint64_t(stride) * 2; };
@@ -108,7 +111,7 @@ cudaError_t map_source(TensorMap &map, const ConvCommand &c, const ConvProblem &
   const uint32_t step = uint32_t(c.stride);
   const uint32_t steps[] = {1, step, step, 1};
   const uint32_t box[] = {uint32_t(kBoxChannels), step << plan.log_cols, step << plan.log_rows,
-                          uint32_t(kTileRows) >> (plan.log_cols + plan.log_rows)};
+                          uint32_t(rows) >> (plan.log_cols + plan.log_rows)};
   return encode(map, source.dtype, source.data, 4, dims, strides, box, steps,
                 CU_TENSOR_MAP_SWIZZLE_128B);
 }

@@ -3,10 +3,10 @@
  * Convolution and matrix product of compute capability 9.0: one group of warps has TMA bring boxes
  * of the input and panels of the weights into a ring of stages, two groups multiply them by wgmma.
  *
- * The rows of a tile are a box of output pixels, kTileRows of them: for each tap TMA brings the
- * same box of the input, shifted, and zeros for what lies outside: the padding. A block of the
- * depth is 64 channels of one source under one tap; where a source's channels are no multiple of 64
- * the rest is zeros, whatever weights they meet.
+ * The rows of a tile are a box of output pixels: for each tap TMA brings the same box of the input,
+ * shifted, and zeros for what lies outside: the padding. A block of the depth is 64 channels of one
+ * source under one tap; where a source's channels are no multiple of 64 the rest is zeros, whatever
+ * weights they meet.
  *
  * Sums of an output element run over taps, sources and channels in ascending blocks of 16, each one
  * product of the tensor cores. Neither the box, nor the tile's width, nor the rows that a slice has
@@ -20,7 +20,6 @@
 
 namespace sluice::cuda {
 
-constexpr int32_t kTileRows = 128;
 constexpr int32_t kBoxChannels = 64; ///< 128 bytes, the width of the swizzle
 
 /** Where tiles lie and what a block of the depth is. */
@@ -34,14 +33,17 @@ struct BoxPlan {
   int32_t taps;
 };
 
-template <class T_, int kColumns_>
+/** Rows 128 or 256: each of the groups that multiply has half of them, as products of 64. */
+template <class T_, int kRows_, int kColumns_>
 struct BoxTile {
   using T = T_;
-  static constexpr int32_t kColumns = kColumns_;
-  static constexpr int32_t kGroups = kTileRows / 64; ///< that multiply
+  static constexpr int32_t kRows = kRows_, kColumns = kColumns_;
+  static constexpr int32_t kGroups = 2;                      ///< that multiply
+  static constexpr int32_t kProducts = kRows / 64 / kGroups; ///< of a group, one below another
+  static constexpr int32_t kSums = kColumns / 2;             ///< of a thread in each of them
   static constexpr int32_t kWarps = kGroups * kGroupThreads / 32;
   static constexpr int32_t kThreads = (kGroups + 1) * kGroupThreads;
-  static constexpr int32_t kInputElements = kTileRows * kBoxChannels;
+  static constexpr int32_t kInputElements = kRows * kBoxChannels;
   static constexpr int32_t kStageElements = kInputElements + kBoxChannels * kColumns;
   static constexpr int32_t kStageBytes = kStageElements * 2;
   static constexpr int32_t kMostShared = 227 * 1024;
@@ -103,7 +105,7 @@ SLUICE_DEVICE BoxPlace box_place(const BoxPlan &plan) {
   const int32_t within = int32_t(blockIdx.x) - strip * plan.tiles_across;
   const int32_t down = strip + within % height;
   const int32_t line = down / plan.tiles_x, layer = line / plan.tiles_y;
-  const int32_t box_frames = kTileRows >> (plan.log_cols + plan.log_rows);
+  const int32_t box_frames = Tile::kRows >> (plan.log_cols + plan.log_rows);
   return {(down - line * plan.tiles_x) << plan.log_cols,
           (line - layer * plan.tiles_y) << plan.log_rows, layer * box_frames,
           within / height * Tile::kColumns};
@@ -136,10 +138,10 @@ SLUICE_DEVICE void fill_ring(const ConvProblem &p, const BoxPlan &plan, const Bo
   }
 }
 
-/** A group's 64 rows of sums; a stage is given back once the products that read it have ended. */
+/** A group's half of the sums; a stage is given back once the products that read it have ended. */
 template <class Tile>
 SLUICE_DEVICE void sum_ring(const Ring<Tile> &ring, int32_t blocks, int32_t group,
-                            float (&sums)[Tile::kColumns / 2]) {
+                            float (&sums)[Tile::kProducts][Tile::kSums]) {
   using T = typename Tile::T;
   constexpr uint64_t kInputForm = ptx::matrix_form(ptx::Swizzle::bytes_128, 16, 1024);
   constexpr uint64_t kWeightForm =
@@ -149,13 +151,16 @@ SLUICE_DEVICE void sum_ring(const Ring<Tile> &ring, int32_t blocks, int32_t grou
   int32_t before = 0;
   for (int32_t block = 0; block < blocks; ++block) {
     ptx::barrier_wait(ring.barriers, ring.full(at.stage), at.parity);
-    const Shared<T> input = ring.input(at.stage) + group * 64 * kBoxChannels;
+    const Shared<T> input = ring.input(at.stage) + group * Tile::kProducts * 64 * kBoxChannels;
     const Shared<T> weights = ring.weights(at.stage);
     ptx::product_fence();
 #pragma unroll
     for (int32_t k = 0; k < kBoxChannels; k += 16)
-      ptx::product_add<T, Tile::kColumns>(sums, ptx::matrix_at(kInputForm, input, k),
-                                          ptx::matrix_at(kWeightForm, weights, k * kPanel));
+#pragma unroll
+      for (int32_t i = 0; i < Tile::kProducts; ++i)
+        ptx::product_add<T, Tile::kColumns>(
+            sums[i], ptx::matrix_at(kInputForm, input, i * 64 * kBoxChannels + k),
+            ptx::matrix_at(kWeightForm, weights, k * kPanel));
     ptx::product_commit();
     ptx::product_wait<1>(); // the block before
     if (block > 0 && speaks) ptx::barrier_arrive(ring.barriers, ring.empty(before));
@@ -165,14 +170,14 @@ SLUICE_DEVICE void sum_ring(const Ring<Tile> &ring, int32_t blocks, int32_t grou
   ptx::product_wait<0>();
 }
 
-/** A warp's sixteen rows leave through shared memory, where a lane finds eight columns of a pixel
- * together. */
+/** Sixteen rows of a warp, from `first` of the tile on, leave through shared memory, where a lane
+ * finds eight columns of a pixel together. */
 template <class Tile>
 SLUICE_DEVICE void finish_rows(const ConvProblem &p, const BoxPlan &plan, const BoxPlace &place,
-                               int32_t warp, const float (&sums)[Tile::kColumns / 2], bool wide) {
+                               Shared<float> staging, int32_t first,
+                               const float (&sums)[Tile::kSums], bool wide) {
   constexpr int32_t kStride = Tile::kStagingStride, kChunks = Tile::kColumns / 8;
   const int32_t lane = int32_t(threadIdx.x) % 32;
-  const Shared<float> staging = dynamic_shared<float>(warp * Tile::kStagingBytes, 16 * kStride);
 #pragma unroll
   for (int32_t j = 0; j < kChunks; ++j) {
     const int32_t at = lane / 4 * kStride + 8 * j + lane % 4 * 2;
@@ -186,7 +191,7 @@ SLUICE_DEVICE void finish_rows(const ConvProblem &p, const BoxPlan &plan, const 
   for (int32_t i = lane; i < 16 * chunks; i += 32) {
     const int32_t row = i / chunks, chunk = i - row * chunks;
     const int32_t column = p.pairs() ? chunk / 2 * 2 * kPanel + chunk % 2 * 8 : chunk * 8;
-    const int32_t within = warp * 16 + row;
+    const int32_t within = first + row;
     const int32_t pixel_col = place.col + (within & ((1 << plan.log_cols) - 1));
     const int32_t pixel_row = place.row + (within >> plan.log_cols & ((1 << plan.log_rows) - 1));
     const int32_t frame = place.frame + (within >> (plan.log_cols + plan.log_rows));
@@ -222,10 +227,18 @@ conv_wgmma(const ConvProblem p, const BoxPlan plan, int32_t blocks, bool wide, S
     if (threadIdx.x == 0) fill_ring<Tile>(p, plan, place, ring, first, second, weights);
   } else {
     ptx::take_registers<Tile::kManyRegisters>();
-    float sums[Tile::kColumns / 2] = {};
+    float sums[Tile::kProducts][Tile::kSums] = {};
     sum_ring<Tile>(ring, blocks, group, sums);
     ptx::group_sync(1, Tile::kGroups * kGroupThreads); // nobody reads the ring any more
-    finish_rows<Tile>(p, plan, place, int32_t(threadIdx.x) / 32 - kGroupThreads / 32, sums, wide);
+    const int32_t warp = int32_t(threadIdx.x) / 32 - kGroupThreads / 32;
+    const Shared<float> staging =
+        dynamic_shared<float>(warp * Tile::kStagingBytes, 16 * Tile::kStagingStride);
+#pragma unroll
+    for (int32_t i = 0; i < Tile::kProducts; ++i) {
+      if (i > 0) warp_sync();
+      finish_rows<Tile>(p, plan, place, staging, (group * Tile::kProducts + i) * 64 + warp % 4 * 16,
+                        sums[i], wide);
+    }
   }
 }
 

@@ -19,22 +19,22 @@ cudaError_t run_conv_wgmma_bf16(const ConvCommand &, const ConvProblem &, const 
 
 // In conv_wgmma.cu: what does not depend on the type.
 
-/** The convolution's boxes; tiles_across is left open. */
-BoxPlan box_plan(const ConvCommand &, const ConvProblem &);
-/** The input and the weights as TMA sees them: boxes of the plan, `columns` of the weights. */
+/** The convolution's boxes of `rows` pixels; tiles_across is left open. */
+BoxPlan box_plan(const ConvCommand &, const ConvProblem &, int32_t rows);
+/** The input and the weights as TMA sees them: boxes of `rows` pixels, `columns` of the weights. */
 cudaError_t map_source(TensorMap &, const ConvCommand &, const ConvProblem &, const BoxPlan &,
-                       int which);
+                       int32_t rows, int which);
 cudaError_t map_weights(TensorMap &, const ConvProblem &, int32_t columns);
 
 template <class Tile>
-cudaError_t launch_wgmma(const ConvCommand &c, const ConvProblem &p, BoxPlan plan,
-                         const Launch &launch) {
+cudaError_t launch_wgmma(const ConvCommand &c, const ConvProblem &p, const Launch &launch) {
+  BoxPlan plan = box_plan(c, p, Tile::kRows);
+  plan.tiles_across = ceil_div(p.panels * kPanel, Tile::kColumns);
   TensorMap first, second, weights;
-  cudaError_t code = map_source(first, c, p, plan, 0);
-  if (code == cudaSuccess) code = map_source(second, c, p, plan, c.sources - 1);
+  cudaError_t code = map_source(first, c, p, plan, Tile::kRows, 0);
+  if (code == cudaSuccess) code = map_source(second, c, p, plan, Tile::kRows, c.sources - 1);
   if (code == cudaSuccess) code = map_weights(weights, p, Tile::kColumns);
   if (code != cudaSuccess) return code;
-  plan.tiles_across = ceil_div(p.panels * kPanel, Tile::kColumns);
   const int32_t blocks = plan.taps * (ceil_div(plan.source_channels[0], kBoxChannels) +
                                       ceil_div(plan.source_channels[1], kBoxChannels));
   return cuda::launch("conv_wgmma", conv_wgmma<Tile>,
@@ -44,24 +44,30 @@ cudaError_t launch_wgmma(const ConvCommand &c, const ConvProblem &p, BoxPlan pla
 }
 
 /**
- * The tile changes no bit, however wide: it follows what there is to compute and what the device
- * has. A wave of tiles takes the time of its columns and what a tile takes before and after.
+ * The tile changes no bit, whatever its size: it follows what there is to compute and what the
+ * device has. A wave of tiles takes the time of its area and what a tile takes before and after. Of
+ * tiles alike the first is taken: weights are brought for all of its rows at once.
  */
 template <class T>
 cudaError_t run_conv_wgmma(const ConvCommand &c, const ConvProblem &p, const Launch &launch) {
-  const BoxPlan plan = box_plan(c, p);
-  const auto cost = [&](int32_t columns) {
-    const int64_t tiles = int64_t(plan.tiles_down) * int64_t(ceil_div(p.panels * kPanel, columns));
+  int64_t least = 0;
+  cudaError_t (*best)(const ConvCommand &, const ConvProblem &, const Launch &) = nullptr;
+  const int32_t down[] = {box_plan(c, p, 128).tiles_down, box_plan(c, p, 256).tiles_down};
+  const auto consider = [&]<class Tile>(Tile) {
+    constexpr int64_t kAround = 128 * 48; // of area
+    const int64_t tiles =
+        int64_t(down[Tile::kRows / 128 - 1]) * int64_t(ceil_div(p.panels * kPanel, Tile::kColumns));
     const int64_t at_once = launch.device.multiprocessors;
-    return (tiles + at_once - 1) / at_once * (columns + 48);
+    const int64_t cost = (tiles + at_once - 1) / at_once * (Tile::kRows * Tile::kColumns + kAround);
+    if (!best || cost < least) least = cost, best = launch_wgmma<Tile>;
   };
-  int32_t best = 256;
-  for (const int32_t columns : {160, 128, 64})
-    if (cost(columns) < cost(best)) best = columns;
-  if (best == 256) return launch_wgmma<BoxTile<T, 256>>(c, p, plan, launch);
-  if (best == 160) return launch_wgmma<BoxTile<T, 160>>(c, p, plan, launch);
-  if (best == 128) return launch_wgmma<BoxTile<T, 128>>(c, p, plan, launch);
-  return launch_wgmma<BoxTile<T, 64>>(c, p, plan, launch);
+  consider(BoxTile<T, 256, 160>{});
+  consider(BoxTile<T, 256, 128>{});
+  consider(BoxTile<T, 128, 256>{});
+  consider(BoxTile<T, 128, 160>{});
+  consider(BoxTile<T, 128, 128>{});
+  consider(BoxTile<T, 128, 64>{});
+  return best(c, p, launch);
 }
 
 } // namespace sluice::cuda

@@ -192,19 +192,20 @@ void add_convs() {
     put("small, converted weights", t, {1, 9, 8, 50, 1, 1, 1, 104, false, false, none, DType::f32},
         64);
   }
-  // Tiles of 64, 128, 160 and 256 columns from compute capability 9.0 on, rings that turn.
+  // Every tile that boxes have from compute capability 9.0 on, rings that turn.
   for (const DType t : kNarrow) {
     const auto boxes = [t](const char *name, const ConvForm &form) {
       add<ConvCommand>(
           std::string("boxes ") + name_of(t) + " " + name,
           [=](Memory &m) { return conv(m, t, form); }, 1);
     };
-    boxes("3x3", {2, 9, 8, 136, 3, 1, 1, 64, false, true, none, t});
-    boxes("3x3, part of a block", {1, 10, 13, 200, 3, 1, 1, 56, false, true, Act::silu, t});
-    boxes("strided", {1, 5, 7, 64, 3, 2, 1, 64, false, false, none, t});
-    boxes("one line", {3, 2, 50, 120, 1, 1, 1, 448, false, false, none, t});
-    boxes("two sources", {1, 3, 9, 40, 1, 1, 2, 248, false, true, none, t});
-    boxes("pairs", {1, 1, 150, 128, 1, 1, 1, 320, false, false, Act::geglu, t});
+    boxes("256 x 160, 3x3", {2, 9, 8, 136, 3, 1, 1, 64, false, true, none, t});
+    boxes("256 x 128, part of a block", {1, 10, 13, 200, 3, 1, 1, 56, false, true, Act::silu, t});
+    boxes("256 x 160, strided", {2, 9, 8, 136, 3, 2, 1, 64, false, false, none, t});
+    boxes("128 x 256, pairs", {1, 1, 120, 128, 1, 1, 1, 320, false, false, Act::geglu, t});
+    boxes("128 x 160, two sources", {1, 3, 9, 150, 1, 1, 2, 248, false, true, none, t});
+    boxes("128 x 128, one line", {3, 2, 50, 120, 1, 1, 1, 448, false, false, none, t});
+    boxes("128 x 64, strided", {1, 5, 7, 64, 3, 2, 1, 64, false, false, none, t});
   }
   put("pairs", DType::f32, {1, 1, 70, 40, 1, 1, 1, 24, false, false, Act::geglu, DType::f16}, 4);
   put("3x3", DType::f32, {1, 9, 8, 50, 3, 1, 2, 9, true, true, Act::silu, DType::f32}, 4);
