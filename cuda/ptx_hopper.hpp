@@ -172,6 +172,13 @@ SLUICE_DEVICE void product_wait() {
   SLUICE_HOPPER_ASM("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
 }
 
+/** After the wait for products: what follows reads these sums, and no copy of them from before. */
+template <int N>
+SLUICE_DEVICE void product_end(float (&c)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) asm volatile("" : "+f"(c[i])::"memory");
+}
+
 /** Begins c += A B for 64 rows, N columns, 16 of the depth; A and B by descriptors as above. */
 template <class T, int N>
 SLUICE_DEVICE void product_add(float (&c)[N / 2], uint64_t a, uint64_t b);

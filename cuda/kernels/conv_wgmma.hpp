@@ -168,6 +168,8 @@ SLUICE_DEVICE void sum_ring(const Ring<Tile> &ring, int32_t blocks, int32_t grou
     at.advance();
   }
   ptx::product_wait<0>();
+#pragma unroll
+  for (int32_t i = 0; i < Tile::kProducts; ++i) ptx::product_end(sums[i]);
 }
 
 /** Sixteen rows of a warp, from `first` of the tile on, leave through shared memory, where a lane
