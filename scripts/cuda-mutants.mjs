@@ -188,7 +188,7 @@ const RULES = [
     make: () => ({ 'the same parity': 'stage = 0;' }),
   },
   {
-    find: /\bptx::matrix_at\((k\w+Form), (\w+), (k|k \* kPanel)\)/,
+    find: /\bptx::matrix_at\((k\w+Form), (\w+), ([^,()]+)\)/,
     kind: 'matrix',
     make: ([, form, of, at]) => ({
       'the other form': `ptx::matrix_at(${form === 'kInputForm' ? 'kWeightForm' : 'kInputForm'}, ${of}, ${at})`,
@@ -196,7 +196,7 @@ const RULES = [
     }),
   },
   {
-    find: /\bgroup \* 64 \* kBoxChannels\b/,
+    find: /\bgroup \* Tile::kProducts \* 64 \* kBoxChannels\b/,
     kind: 'matrix',
     make: () => ({ 'the first rows': '0' }),
   },

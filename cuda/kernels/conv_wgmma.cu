@@ -8,6 +8,12 @@
 namespace sluice::cuda {
 namespace {
 
+#if defined(SLUICE_CUDA_90A) || defined(SLUICE_CUDA_EMULATION)
+constexpr bool kIsBuilt = true;
+#else
+constexpr bool kIsBuilt = false;
+#endif
+
 /** SLUICE_CUDA_WGMMA=0 leaves all to conv_mma, so that both can be timed. */
 bool is_wanted() {
   static const bool wanted = [] {
@@ -60,8 +66,8 @@ bool takes_wgmma(const ConvCommand &c, const ConvProblem &p, const Launch &launc
   for (int i = 0; i < c.sources; ++i) whole &= p.source[i].dtype == dtype && is_vector(p.source[i]);
   const bool plain = !p.affine.present() && p.prologue_act == Act::none && p.stride <= 2 &&
                      p.in_rows == p.phys_rows && p.in_cols == p.phys_cols;
-  return launch.device.architecture == 90 && tensor_map_encoder() && is_wanted() && whole &&
-         plain && fills_boxes(p);
+  return kIsBuilt && launch.device.architecture == 90 && tensor_map_encoder() && is_wanted() &&
+         whole && plain && fills_boxes(p);
 }
 
 BoxPlan box_plan(const ConvCommand &c, const ConvProblem &p, int32_t rows) {
