@@ -106,14 +106,14 @@ cudaError_t map_source(TensorMap &map, const ConvCommand &c, const ConvProblem &
   const bool line = is_line(c), one_line = is_one_line(c);
   const auto bytes = [](int32_t stride) { return uint64_t(stride) * 2; };
   const uint64_t pixel = bytes(source.stride_w);
-  // Dimensions of one element have whatever stride is allowed.
   const uint64_t dims[] = {uint64_t(plan.source_channels[which]),
                            uint64_t(one_line ? p.pixels
                                     : line   ? plan.cols
                                              : c.src_cols),
                            uint64_t(line ? 1 : c.src_rows), uint64_t(one_line ? 1 : c.frames)};
-  const uint64_t strides[] = {pixel, dims[2] > 1 ? bytes(source.stride_h) : pixel,
-                              dims[3] > 1 ? bytes(source.stride_f) : pixel};
+  // A dimension of one element has a stride as if there were more behind it.
+  const uint64_t row = dims[2] > 1 ? bytes(source.stride_h) : pixel * dims[1];
+  const uint64_t strides[] = {pixel, row, dims[3] > 1 ? bytes(source.stride_f) : row * dims[2]};
   const uint32_t step = uint32_t(c.stride);
   const uint32_t steps[] = {1, step, step, 1};
   const uint32_t box[] = {uint32_t(kBoxChannels), step << plan.log_cols, step << plan.log_rows,
