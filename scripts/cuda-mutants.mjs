@@ -172,9 +172,9 @@ const RULES = [
   },
   { find: /\bptx::load_box\([^;]+\);/, kind: 'box', make: () => ({ 'left out': '' }) },
   {
-    find: /\b(x \+ tap_col|y \+ tap_row)\b/,
+    find: /\bplace\.(right|below) \+ (tap_\w+)/,
     kind: 'box',
-    make: ([, at]) => ({ 'not shifted': at[0] }),
+    make: ([, step, tap]) => ({ 'not shifted': `place.${step}`, 'of the first pixels': tap }),
   },
   {
     find: /\bring\.(input|weights)\(at\.stage\)/,

@@ -43,10 +43,15 @@ cudaError_t encode(TensorMap &map, DType dtype, void *data, uint32_t rank, const
   return code == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 
+/** Whether the input is read through an upsampling to twice its size. */
+bool is_doubled(const ConvCommand &c) {
+  return c.in_rows == 2 * c.phys_rows && c.in_cols == 2 * c.phys_cols;
+}
+
 /** Whether a plain matrix product may see a frame's pixels as one line. */
 bool is_line(const ConvCommand &c) {
-  bool line = c.kernel_h == 1 && c.kernel_w == 1 && c.stride == 1 && c.row0 == c.src_row0 &&
-              c.col0 == c.src_col0 && c.src_cols == c.cols;
+  bool line = c.kernel_h == 1 && c.kernel_w == 1 && c.stride == 1 && !is_doubled(c) &&
+              c.row0 == c.src_row0 && c.col0 == c.src_col0 && c.src_cols == c.cols;
   for (int i = 0; i < c.sources; ++i) line &= c.source[i].stride_h == c.cols * c.source[i].stride_w;
   return line;
 }
@@ -64,8 +69,9 @@ bool is_one_line(const ConvCommand &c) {
 bool takes_wgmma(const ConvCommand &c, const ConvProblem &p, const Launch &launch, DType dtype) {
   bool whole = p.weight.dtype == dtype && uintptr_t(p.weight.data) % 16 == 0;
   for (int i = 0; i < c.sources; ++i) whole &= p.source[i].dtype == dtype && is_vector(p.source[i]);
-  const bool plain = !p.affine.present() && p.prologue_act == Act::none && p.stride <= 2 &&
-                     p.in_rows == p.phys_rows && p.in_cols == p.phys_cols;
+  const bool same_size = p.in_rows == p.phys_rows && p.in_cols == p.phys_cols;
+  const bool plain = !p.affine.present() && p.prologue_act == Act::none &&
+                     ((same_size && p.stride <= 2) || (is_doubled(c) && p.stride == 1));
   return kIsBuilt && launch.device.architecture == 90 && tensor_map_encoder() && is_wanted() &&
          whole && plain && fills_boxes(p);
 }
@@ -78,7 +84,7 @@ BoxPlan box_plan(const ConvCommand &c, const ConvProblem &p, int32_t rows) {
   } else if (is_line(c)) {
     plan.cols = c.cols * c.rows, plan.rows = 1;
   }
-  plan.first_x = c.col0 - c.src_col0, plan.first_y = c.row0 - c.src_row0;
+  plan.log_up = is_doubled(c);
   plan.source_channels[0] = p.first_channels;
   plan.source_channels[1] = p.in_channels - p.first_channels;
   plan.taps = c.kernel_h * c.kernel_w;
@@ -89,14 +95,15 @@ BoxPlan box_plan(const ConvCommand &c, const ConvProblem &p, int32_t rows) {
   int64_t least = 0;
   for (int32_t log_cols = most; log_cols >= 0; --log_cols) {
     for (int32_t log_rows = std::min(most, log_box - log_cols); log_rows >= 0; --log_rows) {
-      const int32_t x = ceil_div(plan.cols, 1 << log_cols), y = ceil_div(plan.rows, 1 << log_rows);
+      const int32_t x = ceil_div(plan.cols, 1 << (log_cols + plan.log_up));
+      const int32_t y = ceil_div(plan.rows, 1 << (log_rows + plan.log_up));
       const int64_t tiles = int64_t(x) * y * ceil_div(plan.frames, rows >> (log_cols + log_rows));
       if (least && tiles >= least) continue;
       least = tiles;
       plan.log_cols = log_cols, plan.log_rows = log_rows, plan.tiles_x = x, plan.tiles_y = y;
     }
   }
-  plan.tiles_down = int32_t(least);
+  plan.tiles_down = int32_t(least) << (2 * plan.log_up);
   return plan;
 }
 

@@ -6,7 +6,8 @@
  * The rows of a tile are a box of output pixels: for each tap TMA brings the same box of the input,
  * shifted, and zeros for what lies outside: the padding. A block of the depth is 64 channels of one
  * source under one tap; where a source's channels are no multiple of 64 the rest is zeros, whatever
- * weights they meet.
+ * weights they meet. Where the source is read through an upsampling to twice its size the pixels of
+ * a box are every other one of the output, which read neighbours of the source.
  *
  * Sums of an output element run over taps, sources and channels in ascending blocks of 16, each one
  * product of the tensor cores. Neither the box, nor the tile's width, nor the rows that a slice has
@@ -28,7 +29,7 @@ struct BoxPlan {
   int32_t log_cols, log_rows;       ///< of a tile's box; its frames are what is left
   int32_t tiles_x, tiles_y;         ///< boxes across a frame's columns and rows
   int32_t tiles_down, tiles_across; ///< of the matrix product
-  int32_t first_x, first_y;         ///< in the source, under output (0, 0) and tap (0, 0)
+  int32_t log_up;                   ///< 1: read through an upsampling to twice the size; else 0
   int32_t source_channels[2];       ///< 0: absent
   int32_t taps;
 };
@@ -93,7 +94,9 @@ struct Ring {
 
 /** A tile's place: its box, and its columns of the weights. */
 struct BoxPlace {
-  int32_t col, row, frame, column;
+  int32_t col, row, frame; ///< of the box's first pixel, in steps of 1 << log_up
+  int32_t right, below;    ///< of that step, which pixels
+  int32_t column;
 };
 
 template <class Tile>
@@ -103,11 +106,14 @@ SLUICE_DEVICE BoxPlace box_place(const BoxPlan &plan) {
   const int32_t strip = int32_t(blockIdx.x) / (kDown * plan.tiles_across) * kDown;
   const int32_t height = plan.tiles_down - strip < kDown ? plan.tiles_down - strip : kDown;
   const int32_t within = int32_t(blockIdx.x) - strip * plan.tiles_across;
-  const int32_t down = strip + within % height;
-  const int32_t line = down / plan.tiles_x, layer = line / plan.tiles_y;
+  const int32_t down = strip + within % height, up = plan.log_up;
+  const int32_t box = down >> (2 * up), line = box / plan.tiles_x, layer = line / plan.tiles_y;
   const int32_t box_frames = Tile::kRows >> (plan.log_cols + plan.log_rows);
-  return {(down - line * plan.tiles_x) << plan.log_cols,
-          (line - layer * plan.tiles_y) << plan.log_rows, layer * box_frames,
+  return {(box - line * plan.tiles_x) << plan.log_cols,
+          (line - layer * plan.tiles_y) << plan.log_rows,
+          layer * box_frames,
+          down & up,
+          down >> up & up,
           within / height * Tile::kColumns};
 }
 
@@ -117,14 +123,15 @@ SLUICE_DEVICE void fill_ring(const ConvProblem &p, const BoxPlan &plan, const Bo
                              const Ring<Tile> &ring, const TensorMap &first,
                              const TensorMap &second, const TensorMap &weights) {
   RingPlace<Tile> at;
-  const int32_t x = place.col * p.stride + plan.first_x;
-  const int32_t y = place.row * p.stride + plan.first_y;
+  const int32_t x = place.col * p.stride - p.src_col0, y = place.row * p.stride - p.src_row0;
   const auto fill = [&](const TensorMap &source, int32_t channel, int32_t tap, int32_t k) {
     const int32_t full = ring.full(at.stage);
     ptx::barrier_wait(ring.barriers, ring.empty(at.stage), at.parity ^ 1);
     ptx::barrier_expect(ring.barriers, full, Tile::kStageBytes);
     const int32_t tap_row = tap / p.kernel_w, tap_col = tap - tap_row * p.kernel_w;
-    ptx::load_box(ring.input(at.stage), 0, source, channel, x + tap_col, y + tap_row, place.frame,
+    const int32_t right = (place.right + tap_col + p.col0) >> plan.log_up;
+    const int32_t down = (place.below + tap_row + p.row0) >> plan.log_up;
+    ptx::load_box(ring.input(at.stage), 0, source, channel, x + right, y + down, place.frame,
                   ring.barriers, full);
     ptx::load_box(ring.weights(at.stage), 0, weights, 0, k, place.column / kPanel, ring.barriers,
                   full);
@@ -194,8 +201,10 @@ SLUICE_DEVICE void finish_rows(const ConvProblem &p, const BoxPlan &plan, const 
     const int32_t row = i / chunks, chunk = i - row * chunks;
     const int32_t column = p.pairs() ? chunk / 2 * 2 * kPanel + chunk % 2 * 8 : chunk * 8;
     const int32_t within = first + row;
-    const int32_t pixel_col = place.col + (within & ((1 << plan.log_cols) - 1));
-    const int32_t pixel_row = place.row + (within >> plan.log_cols & ((1 << plan.log_rows) - 1));
+    const int32_t across = place.col + (within & ((1 << plan.log_cols) - 1));
+    const int32_t down = place.row + (within >> plan.log_cols & ((1 << plan.log_rows) - 1));
+    const int32_t pixel_col = (across << plan.log_up) + place.right;
+    const int32_t pixel_row = (down << plan.log_up) + place.below;
     const int32_t frame = place.frame + (within >> (plan.log_cols + plan.log_rows));
     if (pixel_col >= plan.cols || pixel_row >= plan.rows || frame >= plan.frames) continue;
     float x[8], gate[8] = {};

@@ -543,6 +543,17 @@ const cases: Record<string, Case> = {
     weights: 'f16',
     residual: 'in place',
   },
+  'whole chunks: 64 channels at a time, through upsampling': {
+    ...same3,
+    stored: [5, 6],
+    size: [10, 12],
+    frames: 2,
+    aligned: true,
+    sources: [64],
+    channels: 72,
+    weights: 'f16',
+    bias: true,
+  },
   'whole chunks: 64 channels at a time, over time': {
     stored: [5, 33],
     kernel: [3, 1],
