@@ -5,15 +5,16 @@ namespace {
 
 /** Granule where memory is not mapped: what cudaMalloc takes from the system at a time. */
 constexpr uint64_t kPlainGranule = uint64_t(2) << 20;
-/** First version of the driver's interface that has every call of VirtualMemoryCalls. */
-constexpr unsigned kCallsSince = 10020;
+/** First versions of the driver's interface that have every call of VirtualMemoryCalls, and that
+ * describe tensors. */
+constexpr unsigned kCallsSince = 10020, kTensorMapsSince = 12000;
 
 template <class Call>
-bool find(const char *name, Call &call) {
+bool find(const char *name, Call &call, unsigned since = kCallsSince) {
   void *found = nullptr;
   cudaDriverEntryPointQueryResult result{};
   const cudaError_t code =
-      cudaGetDriverEntryPointByVersion(name, &found, kCallsSince, cudaEnableDefault, &result);
+      cudaGetDriverEntryPointByVersion(name, &found, since, cudaEnableDefault, &result);
   if (code != cudaSuccess || result != cudaDriverEntryPointSuccess) {
     cudaGetLastError();
     return false;
@@ -126,6 +127,15 @@ const char *why_none() { return found().why.c_str(); }
 const VirtualMemoryCalls &virtual_memory() {
   static const VirtualMemoryCalls calls = find_calls();
   return calls;
+}
+
+decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
+  static const auto encoder = [] {
+    decltype(&cuTensorMapEncodeTiled) call = nullptr;
+    find("cuTensorMapEncodeTiled", call, kTensorMapsSince);
+    return call;
+  }();
+  return encoder;
 }
 
 } // namespace sluice::cuda

@@ -47,4 +47,7 @@ const char *why_none();
 /** The driver's calls; all null where the driver lacks one. */
 const VirtualMemoryCalls &virtual_memory();
 
+/** The driver's call that describes a tensor to TMA; null where the driver has none. */
+decltype(&cuTensorMapEncodeTiled) tensor_map_encoder();
+
 } // namespace sluice::cuda

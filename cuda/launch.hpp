@@ -18,7 +18,7 @@
  *     operations that orders memory), shuffle*, any_lane, all_lanes: whole warps, never in a
  *     divergent branch. atomic_add on int32_t alone: never on floats, whose order would vary.
  *   - 8-bit values go through memory as whole 32-bit words: races are watched by two bytes.
- *   - Everything else that is not C++ (PTX) is in ptx.hpp.
+ *   - Everything else that is not C++ (PTX) is in ptx.hpp, of 9.0 alone in ptx_hopper.hpp.
  * Launch with `launch("name", kernel, {grid, threads, shared_bytes}, stream, arguments...)`, which
  * returns what the runtime says; in emulation cudaErrorLaunchFailure stands for the fault that
  * last_fault() tells. Parameters are copied: plain structs.

@@ -101,6 +101,105 @@ const RULES = [
     kind: 'matrix row',
     make: () => ({ 'another row': '((lane % 8) ^ 1)' }),
   },
+  // Rings of compute capability 9.0: barriers in shared memory, boxes, products of groups of warps.
+  {
+    find: /\bptx::barrier_wait\((ring\.barriers, ring\.\w+\(at\.stage\)), at\.parity( \^ 1)?\);/,
+    kind: 'wait',
+    make: ([, which, flip]) => ({
+      'left out': '',
+      'the other parity': `ptx::barrier_wait(${which}, at.parity${flip ? '' : ' ^ 1'});`,
+    }),
+  },
+  {
+    find: /\bptx::barrier_expect\((ring\.barriers, \w+), Tile::kStageBytes\);/,
+    kind: 'arrival',
+    make: ([, which]) => ({
+      'left out': '',
+      'no bytes': `ptx::barrier_arrive(${which});`,
+      'fewer bytes': `ptx::barrier_expect(${which}, Tile::kStageBytes - Tile::kInputElements * 2);`,
+      'more bytes': `ptx::barrier_expect(${which}, Tile::kStageBytes + 16);`,
+    }),
+  },
+  {
+    find: /\bptx::barrier_arrive\(ring\.barriers, ring\.empty\(before\)\);/,
+    kind: 'arrival',
+    make: () => ({
+      'left out': '',
+      'of the next stage': 'ptx::barrier_arrive(ring.barriers, ring.empty(at.stage));',
+      'of the other barrier': 'ptx::barrier_arrive(ring.barriers, ring.full(before));',
+    }),
+  },
+  {
+    find: /\bblock > 0 && speaks\b/,
+    kind: 'arrival',
+    make: () => ({ 'a block too early': 'speaks', 'by every lane': '(block > 0)' }),
+  },
+  {
+    find: /\bptx::barrier_init\((ring\.barriers, ring\.\w+\(stage\)), (1|Tile::kWarps)\);/,
+    kind: 'arrival',
+    make: ([, which, count]) => ({
+      'left out': '',
+      'one more': `ptx::barrier_init(${which}, ${count} + 1);`,
+      ...(count === '1' ? {} : { 'one less': `ptx::barrier_init(${which}, ${count} - 1);` }),
+    }),
+  },
+  {
+    find: /\bptx::(async|product)_fence\(\);/,
+    kind: 'fence',
+    make: () => ({ 'left out': '' }),
+  },
+  { find: /\bptx::product_commit\(\);/, kind: 'commit', make: () => ({ 'left out': '' }) },
+  {
+    find: /\bptx::product_wait<(\w+)>\(\);/,
+    kind: 'wait',
+    make: ([, left]) => ({
+      'left out': '',
+      'one group more': `ptx::product_wait<${left} + 1>();`,
+    }),
+  },
+  {
+    find: /\bptx::group_sync\(1, ([^;]+)\);/,
+    kind: 'barrier',
+    make: ([, threads]) => ({
+      'left out': '',
+      'for half': `ptx::group_sync(1, ${threads} / 2);`,
+    }),
+  },
+  {
+    find: /\bptx::(give|take)_registers<[^;]+>\(\);/,
+    kind: 'registers',
+    make: () => ({ 'left out': '' }),
+  },
+  { find: /\bptx::load_box\([^;]+\);/, kind: 'box', make: () => ({ 'left out': '' }) },
+  {
+    find: /\bplace\.(right|below) \+ (tap_\w+)/,
+    kind: 'box',
+    make: ([, step, tap]) => ({ 'not shifted': `place.${step}`, 'of the first pixels': tap }),
+  },
+  {
+    find: /\bring\.(input|weights)\(at\.stage\)/,
+    kind: 'stage',
+    make: ([, which]) => ({ 'the next': `ring.${which}((at.stage + 1) % Tile::kStages)` }),
+  },
+  { find: /\bat\.advance\(\);/, kind: 'stage', make: () => ({ 'left out': '' }) },
+  {
+    find: /\bstage = 0, parity \^= 1;/,
+    kind: 'stage',
+    make: () => ({ 'the same parity': 'stage = 0;' }),
+  },
+  {
+    find: /\bptx::matrix_at\((k\w+Form), (\w+), ([^,()]+)\)/,
+    kind: 'matrix',
+    make: ([, form, of, at]) => ({
+      'the other form': `ptx::matrix_at(${form === 'kInputForm' ? 'kWeightForm' : 'kInputForm'}, ${of}, ${at})`,
+      'always the first': `ptx::matrix_at(${form}, ${of}, 0)`,
+    }),
+  },
+  {
+    find: /\bgroup \* Tile::kProducts \* 64 \* kBoxChannels\b/,
+    kind: 'matrix',
+    make: () => ({ 'the first rows': '0' }),
+  },
   {
     find: /\bptx::load_matrices(_transposed)?\((?=\s*[a-z])/,
     kind: 'matrix',

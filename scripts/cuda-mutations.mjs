@@ -1,5 +1,5 @@
-// How well the emulated GPU guards the CUDA kernels: every barrier, wait, commit, stage index, shuffle
-// and matrix row of cuda/kernels is left out or changed, one at a time, and every kernel run on small
+// How well the emulated GPU guards the CUDA kernels: every barrier, wait, arrival, fence, commit, stage
+// index, shuffle and matrix row of cuda/kernels is left out or changed, one at a time, and every kernel run on small
 // shapes; a mutant is killed where the emulator reports it or any bit of a result differs. And the
 // other way round: the kernels as they are must run without a report under many schedule seeds.
 //   node scripts/cuda-mutations.mjs [--seeds 20] [--minutes N] [--only FILE] [--out bench/results]
@@ -29,6 +29,7 @@ const LONGEST_RUN = 300
 const CASES = {
   'conv_mma.hpp': 'conv f16',
   'conv_simt.cu': 'conv f32',
+  'conv_wgmma.hpp': 'boxes f16',
   'attention_mma.hpp': 'attention f16',
   'attention_simt.cu': 'attention f32',
   'temporal_attention_mma.hpp': 'time attention',
@@ -226,7 +227,7 @@ function write(out, results, s) {
   const lines = [
     '# Mutants of the CUDA kernels under emulation',
     '',
-    `\`node scripts/cuda-mutations.mjs --out bench/results\`; ${dateOf()}. Each mutant leaves out or changes one barrier, wait, commit, stage index, shuffle or matrix row; all kernels of its file then run on small shapes under up to ${MUTANT_SEEDS.length} schedule seeds. ${killed} of ${real} are killed (${share} %).`,
+    `\`node scripts/cuda-mutations.mjs --out bench/results\`; ${dateOf()}. Each mutant leaves out or changes one barrier, wait, arrival, fence, commit, stage index, shuffle or matrix row; all kernels of its file then run on small shapes under up to ${MUTANT_SEEDS.length} schedule seeds. ${killed} of ${real} are killed (${share} %).`,
     '',
     ...table(results),
     '',

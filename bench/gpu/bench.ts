@@ -41,10 +41,16 @@ function arguments_() {
   }
 }
 
-const program = async (name: string, args: readonly string[], seconds: number): Promise<Outcome> =>
+const program = async (
+  name: string,
+  args: readonly string[],
+  seconds: number,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Outcome> =>
   told(
     await execute(process.execPath, [join(root, `dist/bench/gpu/items/${name}.js`), ...args], {
       seconds,
+      env,
     }),
   )
 
@@ -56,16 +62,26 @@ interface KernelRivals {
   readonly results?: readonly { name: string; milliseconds: number | null; what: string }[]
 }
 
+type TimedCase = KernelCase & { milliseconds: number }
+
+const hasProducts = (kind: KernelKind): boolean => kind === 'gemm' || kind === 'conv'
+
 function kernelsItem(kind: KernelKind): Item {
   return {
     name: `kernels/${kind}`,
     run: async seconds => {
-      const ours = await program('kernels', [kind, ...(small ? ['--small'] : [])], seconds)
+      const args = [kind, ...(small ? ['--small'] : [])]
+      const ours = await program('kernels', args, seconds)
       if (!ours.passed) return ours
-      const timed = ours.values as (KernelCase & { milliseconds: number })[]
+      const timed = ours.values as TimedCase[]
+      // The same without the kernels of compute capability 9.0, where that changes anything.
+      const older = hasProducts(kind)
+        ? await program('kernels', args, seconds, { SLUICE_CUDA_WGMMA: '0' })
+        : undefined
+      const without = older?.passed ? (older.values as TimedCase[]) : []
       const cases = (small ? smallKernelCases : kernelCases).filter(c => c.kind === kind)
       const theirs = await askRival<KernelRivals>('gpu_kernels', { cases }, rival, seconds)
-      const rows = timed.map((c, i) => kernelRow(c, theirs, i))
+      const rows = timed.map((c, i) => kernelRow(c, theirs, i, without[i]))
       const met = rows.filter(({ ratio, goal }) => ratio !== undefined && ratio >= goal).length
       const lines = rows.map(row => row.text)
       const head = theirs.missing ? `no rival: ${theirs.missing}` : `${met} of ${rows.length} goals`
@@ -75,7 +91,7 @@ function kernelsItem(kind: KernelKind): Item {
 }
 
 /** A case's numbers: how our speed stands to the rival's, or to a copy's bandwidth for what moves bytes alone. */
-function kernelRow(c: KernelCase & { milliseconds: number }, theirs: KernelRivals, i: number) {
+function kernelRow(c: TimedCase, theirs: KernelRivals, i: number, without?: TimedCase) {
   const { flops, bytes } = workOf(c)
   const byBytes = c.kind === 'norm' || c.kind === 'temporal'
   const rate = (byBytes ? bytes : flops) / (c.milliseconds / 1e3)
@@ -87,12 +103,14 @@ function kernelRow(c: KernelCase & { milliseconds: number }, theirs: KernelRival
   const beside = [
     rivalRatio !== undefined && `${rivalRatio.toFixed(2)} x ${rivals!.what}`,
     copyRatio !== undefined && `${copyRatio.toFixed(2)} x copy`,
+    without && `${without.milliseconds.toFixed(4)} ms without wgmma`,
   ].filter(Boolean)
   return {
     ...c,
     rate,
     ratio,
     rivalRatio,
+    ...(without ? { withoutWgmma: without.milliseconds } : {}),
     text: `${c.name}: ${c.milliseconds.toFixed(4)} ms, ${speed}${beside.length ? `, ${beside.join(', ')}` : ''}`,
   }
 }

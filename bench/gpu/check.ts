@@ -124,6 +124,7 @@ const items: Item[] = [
     ),
   ),
   testItem('programs/random', 'cuda/programs'),
+  testItem('programs/boxes', 'cuda/boxes'),
   testItem('programs/pipeline', 'cuda/pipeline'),
   ...components.flatMap(name =>
     ['f32', 'f16', 'bf16'].map(dtype =>
@@ -143,6 +144,7 @@ const smallItems: Item[] = [
   programItem('device/described', 'device'),
   programItem('memory/generations', 'memory', '--small'),
   testItem('kernels/quantise f32', 'src/cpu/quantise'),
+  testItem('programs/boxes', 'cuda/boxes'),
   programItem('components/clip-text f16', 'component', 'clip-text', 'f16'),
   programItem('components/vae-plain f32', 'component', 'vae-plain', 'f32'),
   sanitizerItem('memcheck', 'quantise'),

@@ -121,7 +121,9 @@ export const kernelCases: readonly KernelCase[] = [
 /** One of each, for an emulated device. */
 export const smallKernelCases: readonly KernelCase[] = [
   gemm(64, 32, 48),
+  gemm(150, 64, 72),
   conv(2, 6, 5, 16, 24),
+  conv(1, 9, 8, 64, 40),
   conv(1, 4, 9, 16, 16, [3, 1]),
   attention(2, 20, 2, 40),
   attention(1, 12, 2, 64, 7),

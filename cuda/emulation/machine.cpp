@@ -8,6 +8,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "emulation/barriers.hpp"
+#include "emulation/boxes.hpp"
+#include "emulation/order.hpp"
+#include "emulation/products.hpp"
 #include "emulation/state.hpp"
 
 namespace sluice::emulation {
@@ -64,6 +68,22 @@ const char *name_of(Meeting meeting) {
       return "ldmatrix";
     case Meeting::mma:
       return "mma";
+    case Meeting::product:
+      return "wgmma";
+    case Meeting::product_fence:
+      return "wgmma.fence";
+    case Meeting::product_commit:
+      return "wgmma.commit_group";
+    case Meeting::product_wait:
+      return "wgmma.wait_group";
+    case Meeting::give_registers:
+      return "setmaxnreg.dec";
+    case Meeting::take_registers:
+      return "setmaxnreg.inc";
+    case Meeting::barrier:
+      return "a phase of a barrier in shared memory";
+    case Meeting::named_sync:
+      return "a numbered barrier";
   }
   return "?";
 }
@@ -78,10 +98,28 @@ bool same_place(const Site &a, const Site &b) {
          std::strcmp(a.file_name(), b.file_name()) == 0;
 }
 
+/** Threads whose wait is over can run. */
+void wake() {
+  Block &b = *running;
+  if (!b.changed) return;
+  b.changed = false;
+  size_t kept = 0;
+  for (size_t i = 0; i < b.waiting.size(); ++i) {
+    if (b.waiting[i].is_over())
+      free_thread(b.waiting[i].thread);
+    else if (kept++ != i)
+      b.waiting[kept - 1] = std::move(b.waiting[i]);
+  }
+  b.waiting.resize(kept);
+}
+
 /** Runs the next thread that can: in order, or drawn where there is a seed. */
 void run_next() {
   Block &b = *running;
   Fiber &from = b.threads[b.current].fiber;
+  if (b.random) async_step(false);
+  wake();
+  while (b.ready.empty() && b.done < b.threads.size() && async_step(true)) wake();
   if (b.ready.empty()) {
     if (b.done < b.threads.size()) {
       for (const Thread &t : b.threads) {
@@ -111,10 +149,14 @@ void thread_main(void *argument) {
   Block &b = *running;
   self.done = true;
   ++b.done;
-  const Warp &warp = b.warps[self.index / kWarp];
-  if (warp.arrived)
-    fault(warp.site, "divergence: thread %u ends while its warp waits for %s", self.index,
-          name_of(warp.meeting));
+  const auto check_team = [&](const auto &team, const char *name) {
+    if (team.arrived)
+      fault(team.site, "divergence: thread %u ends while its %s waits for %s", self.index, name,
+            name_of(team.meeting));
+  };
+  check_team(b.warps[self.index / kWarp], "warp");
+  if (self.index / kGroup < b.groups.size())
+    check_team(b.groups[self.index / kGroup], "group of warps");
   if (b.arrived)
     fault(b.barrier_site, "divergence: thread %u ends while others wait for the block's barrier",
           self.index);
@@ -132,11 +174,19 @@ void run_block(Block &b, const Stacks &stacks) {
     fiber_start(t.fiber, stack, kStackBytes - (i % 64) * kStackStagger, thread_main, &t);
   }
   for (Warp &w : b.warps) w = Warp{};
+  for (Group &g : b.groups) g = Group{};
   b.arrived = b.done = b.epoch = 0;
   b.ready.clear();
+  b.waiting.clear();
+  b.changed = false;
   for (uint32_t i = n; i-- > 1;) b.ready.push_back(i);
   memory_block_begin(b.shape.shared_bytes);
+  order_block_begin();
+  barriers_block_begin();
+  boxes_block_begin();
+  products_block_begin();
   b.current = 0;
+  b.pace = uint32_t(draw() % 8);
   if (b.random) { // another thread than the first begins
     b.ready.push_back(0);
     const size_t pick = next_random(b.random) % n;
@@ -147,6 +197,9 @@ void run_block(Block &b, const Stacks &stacks) {
   fiber_switch(b.scheduler, b.threads[b.current].fiber);
   if (!b.fault.empty()) return;
   memory_block_end();
+  if (b.fault.empty()) barriers_block_end();
+  if (b.fault.empty()) boxes_block_end();
+  if (b.fault.empty()) products_block_end();
   for (uint32_t i = 0; i < n; ++i) {
     uint32_t mark;
     std::memcpy(&mark, stacks.at(i), sizeof mark);
@@ -211,6 +264,8 @@ const Place &place() {
 
 uint32_t lane() { return running->current % kWarp; }
 
+uint32_t thread_index() { return running->current; }
+
 void block_sync(Site site) {
   Block &b = *running;
   Thread &self = b.threads[b.current];
@@ -229,44 +284,82 @@ void block_sync(Site site) {
   }
   b.arrived = 0;
   ++b.epoch;
+  order_meet(0, uint32_t(b.threads.size()));
   self.waits = Meeting::none;
-  for (uint32_t i = uint32_t(b.threads.size()); i-- > 0;) {
-    b.threads[i].waits = Meeting::none;
-    if (i != b.current) b.ready.push_back(i);
-  }
+  for (uint32_t i = uint32_t(b.threads.size()); i-- > 0;)
+    if (i != b.current) free_thread(i);
 }
 
-void meet(Meeting meeting, void *deposit, void (*act)(void *, void *const *), void *context,
-          Site site) {
+namespace {
+
+template <uint32_t kThreads>
+void meet_team(Team<kThreads> &team, const char *name, Meeting meeting, void *deposit,
+               void (*act)(void *, void *const *), void *context, Site site) {
   Block &b = *running;
   Thread &self = b.threads[b.current];
-  const uint32_t first = self.index / kWarp * kWarp;
-  Warp &warp = b.warps[self.index / kWarp];
-  if (warp.arrived == 0) {
-    warp.meeting = meeting, warp.site = site;
-    for (uint32_t i = 0; i < kWarp; ++i)
+  const uint32_t first = self.index / kThreads * kThreads;
+  if (team.arrived == 0) {
+    team.meeting = meeting, team.site = site;
+    for (uint32_t i = 0; i < kThreads; ++i)
       if (b.threads[first + i].done)
-        fault(site, "divergence: thread %u is at %s and thread %u of its warp has ended",
-              self.index, name_of(meeting), first + i);
-  } else if (warp.meeting != meeting || !same_place(warp.site, site)) {
-    fault(site, "divergence: thread %u is at %s while its warp waits for %s at %s:%u", self.index,
-          name_of(meeting), name_of(warp.meeting), base_name(warp.site.file_name()),
-          warp.site.line());
+        fault(site, "divergence: thread %u is at %s and thread %u of its %s has ended", self.index,
+              name_of(meeting), first + i, name);
+  } else if (team.meeting != meeting || !same_place(team.site, site)) {
+    fault(site, "divergence: thread %u is at %s while its %s waits for %s at %s:%u", self.index,
+          name_of(meeting), name, name_of(team.meeting), base_name(team.site.file_name()),
+          team.site.line());
   }
-  warp.deposits[self.index % kWarp] = deposit;
+  team.deposits[self.index % kThreads] = deposit;
   self.waits = meeting, self.site = site;
-  if (++warp.arrived < kWarp) {
+  if (++team.arrived < kThreads) {
     run_next();
     return;
   }
-  warp.arrived = 0;
-  if (act) act(context, warp.deposits);
-  if (meeting == Meeting::warp_sync) ++warp.epoch;
-  for (uint32_t i = kWarp; i-- > 0;) {
-    b.threads[first + i].waits = Meeting::none;
-    if (first + i != b.current) b.ready.push_back(first + i);
+  team.arrived = 0;
+  if (act) act(context, team.deposits);
+  if (meeting == Meeting::warp_sync) {
+    ++team.epoch;
+    order_meet(first, kThreads);
   }
+  self.waits = Meeting::none;
+  for (uint32_t i = kThreads; i-- > 0;)
+    if (first + i != b.current) free_thread(first + i);
 }
+
+} // namespace
+
+void meet(Meeting meeting, void *deposit, void (*act)(void *, void *const *), void *context,
+          Site site) {
+  meet_team(running->warps[running->current / kWarp], "warp", meeting, deposit, act, context, site);
+}
+
+void meet_group(Meeting meeting, void *deposit, void (*act)(void *, void *const *), void *context,
+                Site site) {
+  const uint32_t group = running->current / kGroup;
+  if (group >= running->groups.size())
+    fault(site, "divergence: thread %u is at %s outside every group of four warps",
+          running->current, name_of(meeting));
+  meet_team(running->groups[group], "group of warps", meeting, deposit, act, context, site);
+}
+
+void block_thread(Meeting meeting, Site site) {
+  Thread &self = running->threads[running->current];
+  self.waits = meeting, self.site = site;
+  run_next();
+}
+
+void free_thread(uint32_t thread) {
+  running->threads[thread].waits = Meeting::none;
+  running->ready.push_back(thread);
+}
+
+void wait_until(Meeting meeting, std::function<bool()> is_over, Site site) {
+  if (is_over()) return;
+  running->waiting.push_back({running->current, std::move(is_over)});
+  block_thread(meeting, site);
+}
+
+uint64_t draw() { return running->random ? next_random(running->random) : 0; }
 
 std::string described(uint32_t thread, Site site, const char *what) {
   const Block &b = *running;
@@ -301,6 +394,7 @@ std::string run_grid(const char *kernel, const Shape &shape, const std::function
   block.random = seed * 0x9e3779b97f4a7c15ull;
   block.threads.resize(shape.threads);
   block.warps.resize(shape.threads / kWarp);
+  block.groups.resize(shape.threads / kGroup);
   running = &block;
   the_counts = {};
   memory_launch_begin();

@@ -17,6 +17,7 @@ namespace sluice::emulation {
 using Site = std::source_location;
 
 constexpr uint32_t kWarp = 32;
+constexpr uint32_t kGroup = 128; ///< threads of four warps, which multiply together
 
 struct Dim3 {
   uint32_t x = 1, y = 1, z = 1;
@@ -36,8 +37,9 @@ struct Place {
 };
 const Place &place();
 uint32_t lane();
+uint32_t thread_index(); ///< in the block
 
-/** Operations at which all threads of a warp or block meet. */
+/** What threads wait for. */
 enum class Meeting : uint8_t {
   none,
   block_sync,
@@ -46,6 +48,14 @@ enum class Meeting : uint8_t {
   vote,
   load_matrix,
   mma,
+  product,
+  product_fence,
+  product_commit,
+  product_wait,
+  give_registers,
+  take_registers,
+  barrier,
+  named_sync,
 };
 
 /** Waits until every thread of the block is here. */
@@ -57,6 +67,12 @@ void block_sync(Site site);
  */
 void meet(Meeting meeting, void *deposit, void (*act)(void *context, void *const *deposits),
           void *context, Site site);
+/** As meet, for a group of four warps. */
+void meet_group(Meeting meeting, void *deposit, void (*act)(void *context, void *const *deposits),
+                void *context, Site site);
+
+/** Waits alone until `is_over`, asked anew whenever Block::changed. */
+void wait_until(Meeting meeting, std::function<bool()> is_over, Site site);
 
 /** Ends the launch; never returns. */
 [[noreturn]] void fault(Site site, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -7,6 +7,9 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "emulation/boxes.hpp"
+#include "emulation/order.hpp"
+#include "emulation/products.hpp"
 #include "emulation/state.hpp"
 
 namespace sluice::emulation {
@@ -24,7 +27,10 @@ struct Cell {
   uint16_t writer_warp = 0, reader_warp = 0;
   uint32_t write_block_epoch = 0, write_warp_epoch = 0;
   uint32_t read_block_epoch = 0, read_warp_epoch = 0;
-  uint64_t block = 0;       ///< of the last accesses, in device memory
+  uint64_t block = 0; ///< of the last accesses, in device memory
+  uint32_t write_time = kFirstTime, read_time = kFirstTime; ///< the threads' own
+  uint32_t write_fences = 0;                                ///< that the writer had passed
+  uint32_t box = 0;         ///< copy of a box that wrote it, and one more; 0: a thread did
   int16_t copier = kNobody; ///< thread whose asynchronous copy is under way
   bool initialised = false;
   bool warp_wide = false; ///< the write or read that is marked counts for a whole warp
@@ -45,12 +51,14 @@ Self self() {
 bool after_write(const Cell &c, const Self &s, bool whole_warp) {
   if (c.write_block_epoch < s.block_epoch) return true;
   if (c.writer == s.thread && !whole_warp) return true;
+  if (!whole_warp && order_knows(s.thread, c.writer, c.write_time)) return true;
   return c.writer_warp == s.warp && c.write_warp_epoch < s.warp_epoch;
 }
 
 bool after_reads(const Cell &c, const Self &s) {
   if (c.reader == kNobody || c.read_block_epoch < s.block_epoch || c.reader == s.thread)
     return true;
+  if (c.reader >= 0 && order_knows(s.thread, c.reader, c.read_time)) return true;
   return c.reader != kSeveralWarps && c.reader_warp == s.warp && c.read_warp_epoch < s.warp_epoch;
 }
 
@@ -68,11 +76,14 @@ void mark_read(Cell &c, const Self &s, bool whole_warp) {
   }
   c.read_block_epoch = std::max(c.read_block_epoch, s.block_epoch);
   c.read_warp_epoch = s.warp_epoch;
+  c.read_time = order_now(s.thread);
 }
 
 void mark_write(Cell &c, const Self &s) {
   c.writer = s.thread, c.writer_warp = s.warp;
   c.write_block_epoch = s.block_epoch, c.write_warp_epoch = s.warp_epoch;
+  c.write_time = order_now(s.thread), c.write_fences = order_fences(s.thread);
+  c.box = 0;
   c.reader = kNobody, c.read_block_epoch = 0;
 }
 
@@ -280,6 +291,7 @@ uint8_t *shared_access(SharedRange range, int64_t offset, uint32_t bytes, Access
   if (begin % bytes)
     fault(site, "shared memory: expected an address that is a multiple of %u, got %lld", bytes,
           (long long)begin);
+  if (access != Access::read) check_product_reads_end(uint32_t(begin), bytes, site);
   const Self me = self();
   const uint32_t step = bytes < kGranule ? kGranule : bytes;
   Cell *const cells = shared.cells.data() + begin / kGranule;
@@ -289,6 +301,9 @@ uint8_t *shared_access(SharedRange range, int64_t offset, uint32_t bytes, Access
     if (c.copier != kNobody)
       fault(site, "shared byte %lld is %s while thread %d copies to it: no wait between",
             (long long)begin, access == Access::read ? "read" : "written", c.copier);
+    if (c.box && !box_is_known(c.box - 1, running->current))
+      fault(site, "shared byte %lld is %s while a box is copied to it: no wait for its barrier",
+            (long long)begin, access == Access::read ? "read" : "written");
     if (access == Access::atomic) {
       if (!c.initialised)
         fault(site, "shared byte %lld is read before it is written", (long long)begin);
@@ -347,6 +362,79 @@ void async_wait(uint32_t left) {
     }
   }
   mine.pending.resize(kept, Copy{});
+}
+
+uint32_t shared_offset(const uint8_t *at) { return uint32_t(at - shared.bytes.data()); }
+
+uint32_t shared_size() { return shared.used; }
+
+uint8_t *shared_bytes(uint32_t begin) { return shared.bytes.data() + begin; }
+
+void check_shown(uint32_t at, Site site) {
+  const Cell &c = shared.cells[at / kGranule];
+  if (c.writer != kNobody &&
+      !order_knows_fence(running->current, uint32_t(c.writer), c.write_fences))
+    fault(site, "proxy: shared byte %u was written by thread %d: no fence.proxy.async between", at,
+          c.writer);
+}
+
+void begin_box(uint32_t begin, uint32_t bytes, uint32_t copy, Site site) {
+  if (begin + uint64_t(bytes) > shared.used)
+    fault(site, "out of bounds: a box of shared bytes [%u, %u) of %u", begin, begin + bytes,
+          shared.used);
+  check_product_reads_end(begin, bytes, site);
+  const Self me = self();
+  for (uint32_t at = begin; at < begin + bytes; at += kGranule) {
+    Cell &c = shared.cells[at / kGranule];
+    if (c.life != shared.life) c = Cell{}, c.life = shared.life;
+    if (c.copier != kNobody || (c.box && !box_is_known(c.box - 1, running->current)))
+      fault(site, "shared byte %u is written while another copy to it is under way", at);
+    if (c.writer != kNobody && !after_write(c, me, false))
+      fault(site, "race: shared byte %u is written by thread %d as well: no barrier between", at,
+            c.writer);
+    if (!after_reads(c, me))
+      fault(site, "race: shared byte %u is written while it is read: no barrier between", at);
+    if (c.writer != kNobody) check_shown(at, site);
+    c = Cell{};
+    c.life = shared.life, c.box = copy + 1;
+  }
+  std::memset(shared.bytes.data() + begin, 0xff, bytes); // not a number until it lands
+}
+
+void land_box(uint32_t begin, uint32_t bytes) {
+  for (uint32_t at = begin; at < begin + bytes; at += kGranule)
+    shared.cells[at / kGranule].initialised = true;
+}
+
+void check_product_read(uint32_t begin, uint32_t group, Site site) {
+  if (begin + 16 > shared.used)
+    fault(site, "out of bounds: wgmma reads shared byte %u of %u", begin, shared.used);
+  const uint32_t first = group * kGroup;
+  for (uint32_t at = begin; at < begin + 16; at += kGranule) {
+    Cell &c = shared.cells[at / kGranule];
+    if (c.life != shared.life) c = Cell{}, c.life = shared.life;
+    if (c.copier != kNobody)
+      fault(site, "shared byte %u is read while thread %d copies to it: no wait between", at,
+            c.copier);
+    if (c.box) {
+      if (!box_is_known_to_group(c.box - 1, group))
+        fault(site, "shared byte %u is read while a box is copied to it: no wait for its barrier",
+              at);
+      return; // boxes are whole units of 16 bytes
+    }
+    if (!c.initialised) fault(site, "shared byte %u is read before it is written", at);
+    for (uint32_t thread = first; thread < first + kGroup; ++thread) {
+      const uint32_t warp = thread / kWarp;
+      if (!after_write(
+              c, {int16_t(thread), uint16_t(warp), running->epoch, running->warps[warp].epoch},
+              false))
+        fault(site, "race: shared byte %u is read while thread %d writes it: no barrier between",
+              at, c.writer);
+      if (!order_knows_fence(thread, uint32_t(c.writer), c.write_fences))
+        fault(site, "proxy: shared byte %u was written by thread %d: no fence.proxy.async between",
+              at, c.writer);
+    }
+  }
 }
 
 void count_banks(const uint32_t *addresses, uint32_t lanes, uint32_t bytes) {

@@ -77,6 +77,25 @@ void async_commit();
 /** Waits until at most `left` of this thread's groups are under way. */
 void async_wait(uint32_t left);
 
+/** Where a byte of shared memory lies in it. */
+uint32_t shared_offset(const uint8_t *at);
+/** All bytes that the block has. */
+uint32_t shared_size();
+/** Bytes that were checked before. */
+uint8_t *shared_bytes(uint32_t begin);
+
+// The asynchronous proxy: copies of boxes and products of matrices, which see what threads stored
+// once it is shown to them.
+
+/** Ends the launch where the running thread cannot know that what it shows at a byte was shown. */
+void check_shown(uint32_t at, Site site);
+/** Begins to write bytes for copy number `copy`: nobody else may still write or read them. */
+void begin_box(uint32_t begin, uint32_t bytes, uint32_t copy, Site site);
+/** The bytes have come. */
+void land_box(uint32_t begin, uint32_t bytes);
+/** Checks a read of 16 bytes by a group's product, on behalf of all of its threads. */
+void check_product_read(uint32_t begin, uint32_t group, Site site);
+
 /** Counts the wavefronts of a warp-wide access: addresses of lanes in shared memory, `bytes` each.
  */
 void count_banks(const uint32_t *addresses, uint32_t lanes, uint32_t bytes);

@@ -364,6 +364,7 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **out, unsig
       {"cuMemMap", reinterpret_cast<void *>(cuMemMap)},
       {"cuMemUnmap", reinterpret_cast<void *>(cuMemUnmap)},
       {"cuMemSetAccess", reinterpret_cast<void *>(cuMemSetAccess)},
+      {"cuTensorMapEncodeTiled", reinterpret_cast<void *>(cuTensorMapEncodeTiled)},
   };
   *out = nullptr;
   *result = cudaDriverEntryPointSymbolNotFound;

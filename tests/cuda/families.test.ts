@@ -27,4 +27,12 @@ for (const architecture of ['75', '90'])
     assert.ok(kernels > (architecture === '75' ? 40 : 80), `${kernels} kernels`)
   })
 
+test('SLUICE_CUDA_WGMMA=0: the bits of an architecture without wgmma', async () => {
+  const said = async (env: Record<string, string>) =>
+    (await outcome(program, ['--case', 'boxes', '0'], env)).output
+  const without = await said({ SLUICE_EMULATION_ARCH: '90', SLUICE_CUDA_WGMMA: '0' })
+  assert.is(without, await said({ SLUICE_EMULATION_ARCH: '80' }))
+  assert.is.not(without, await said({ SLUICE_EMULATION_ARCH: '90' }))
+})
+
 test.run()

@@ -5,6 +5,7 @@ import { rerun } from './support.js'
 const some = { SLUICE_TEST_CASES: 'whole chunks' }
 for (const [family, dtype] of [
   ['cpu/conv', 'f16'],
+  ['cpu/conv', 'bf16'],
   ['cpu/attention', 'f16'],
   ['cpu/attention', 'bf16'],
 ] as const)

@@ -131,20 +131,23 @@ struct ConvForm {
   bool affine, residual;
   Act act;
   DType weight;
+  bool doubled = false; ///< the source, by an upsampling
 };
 
 ConvCommand conv(Memory &m, DType dtype, const ConvForm &form) {
   auto c = command<ConvCommand>(Opcode::conv);
   c.frames = form.frames, c.rows = form.rows, c.cols = form.cols, c.channels = form.channels;
   c.kernel_h = c.kernel_w = form.kernel, c.stride = form.stride;
-  c.in_rows = c.phys_rows = c.src_rows = form.rows * form.stride;
-  c.in_cols = c.phys_cols = c.src_cols = form.cols * form.stride;
+  const int32_t up = form.doubled ? 2 : 1;
+  c.phys_rows = c.src_rows = (form.rows * form.stride + up - 1) / up;
+  c.phys_cols = c.src_cols = (form.cols * form.stride + up - 1) / up;
+  c.in_rows = c.phys_rows * up, c.in_cols = c.phys_cols * up;
   c.row0 = c.col0 = -(form.kernel / 2);
   c.sources = form.sources;
   c.source[1] = kAbsent;
   for (int s = 0; s < form.sources; ++s) {
     c.source_channels[s] = form.in_channels;
-    c.source[s] = m.operand(dtype, c.frames, c.in_rows, c.in_cols, form.in_channels, true);
+    c.source[s] = m.operand(dtype, c.frames, c.src_rows, c.src_cols, form.in_channels, true);
   }
   const int32_t depth = form.kernel * form.kernel * form.sources * form.in_channels;
   const int32_t panels = (form.channels + kPanel - 1) / kPanel * (form.act == Act::geglu ? 2 : 1);
@@ -183,7 +186,7 @@ void add_convs() {
     };
     both("narrow", {2, 9, 8, 24, 3, 1, 1, 24, false, true, none, t}, 4);
     both("large", {1, 10, 15, 136, 3, 1, 2, 8, false, true, Act::silu, t}, 1);
-    both("small", {2, 7, 6, 72, 1, 1, 2, 56, false, false, none, t}, 64);
+    both("small", {2, 7, 6, 72, 1, 1, 2, 40, false, false, none, t}, 64);
     both("pairs", {1, 1, 70, 48, 1, 1, 1, 40, false, false, Act::geglu, t}, 64);
     both("strided", {1, 5, 7, 40, 3, 2, 1, 16, false, false, none, t}, 64);
     both("one block", {1, 3, 3, 72, 1, 1, 1, 24, false, false, none, t}, 64);
@@ -191,6 +194,22 @@ void add_convs() {
     put("small, elementwise", t, {1, 9, 8, 50, 3, 1, 2, 9, true, false, none, t}, 64);
     put("small, converted weights", t, {1, 9, 8, 50, 1, 1, 1, 104, false, false, none, DType::f32},
         64);
+  }
+  // Every tile that boxes have from compute capability 9.0 on, rings that turn.
+  for (const DType t : kNarrow) {
+    const auto boxes = [t](const char *name, const ConvForm &form) {
+      add<ConvCommand>(
+          std::string("boxes ") + name_of(t) + " " + name,
+          [=](Memory &m) { return conv(m, t, form); }, 1);
+    };
+    boxes("256 x 160, 3x3", {2, 9, 8, 136, 3, 1, 1, 64, false, true, none, t});
+    boxes("256 x 128, part of a block", {1, 10, 13, 200, 3, 1, 1, 56, false, true, Act::silu, t});
+    boxes("256 x 160, strided", {2, 9, 8, 136, 3, 2, 1, 64, false, false, none, t});
+    boxes("128 x 256, pairs", {1, 1, 120, 128, 1, 1, 1, 320, false, false, Act::geglu, t});
+    boxes("128 x 160, two sources", {1, 3, 9, 150, 1, 1, 2, 248, false, true, none, t});
+    boxes("128 x 128, one line", {3, 2, 50, 120, 1, 1, 1, 448, false, false, none, t});
+    boxes("128 x 64, doubled", {2, 7, 10, 40, 3, 1, 1, 64, false, true, none, t, true});
+    boxes("128 x 64, strided", {1, 5, 7, 64, 3, 2, 1, 64, false, false, none, t});
   }
   put("pairs", DType::f32, {1, 1, 70, 40, 1, 1, 1, 24, false, false, Act::geglu, DType::f16}, 4);
   put("3x3", DType::f32, {1, 9, 8, 50, 3, 1, 2, 9, true, true, Act::silu, DType::f32}, 4);
