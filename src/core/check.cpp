@@ -329,7 +329,8 @@ void attention(const AttentionCommand &c, Rules &r) {
   const uint64_t dim = uint64_t(c.head_dim), padded = ceil16(dim);
   const uint64_t q = uint64_t(c.block_q), k = uint64_t(c.block_k);
   r.scratch(c.scratch, c.scratch_bytes,
-            4 * (k * (dim + padded) + 8 * (k + 16) + q * (padded + dim + 2)));
+            4 * (k * (dim + padded) + 8 * uint64_t(attention_scores_stride(c.block_k)) +
+                 q * (padded + dim + 2)));
 }
 
 void binary(const BinaryCommand &c, Rules &r) {

@@ -205,6 +205,12 @@ struct LayerNormCommand {
   View source, gamma, beta, add, out;
 };
 
+/** Floats between the rows of scores of a block of keys: rows whole KiB apart would fall on each
+ * other's addresses in the processor's store buffer. */
+static constexpr int32_t attention_scores_stride(int32_t block_k) {
+  return block_k % 256 == 0 ? block_k + 16 : block_k;
+}
+
 /**
  * Softmax attention, online over key blocks. Channels of q, k, v, out: head h owns [h*head_dim,
  * (h+1)*head_dim). time = 0: batch = frames, tokens = rows x cols (row-major); key tokens =
@@ -224,8 +230,9 @@ struct AttentionCommand {
   View q, k, v, out;
   int32_t block_q, block_k; ///< block_q a multiple of 8, block_k of 16
   View scratch;
-  uint32_t scratch_bytes; ///< per thread: 4*(block_k*(head_dim + ceil16(head_dim)) +
-                          ///< 8*(block_k + 16) + block_q*(ceil16(head_dim) + head_dim + 2))
+  uint32_t
+      scratch_bytes; ///< per thread: 4*(block_k*(head_dim + ceil16(head_dim)) +
+                     ///< 8*attention_scores_stride + block_q*(ceil16(head_dim) + head_dim + 2))
 };
 
 enum class BinaryOp : int32_t { add = 0, sub = 1, mul = 2, lerp = 3 };

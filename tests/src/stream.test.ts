@@ -249,7 +249,7 @@ test('an attention command is held to its blocks and its keys', () => {
       out: { ...rows(0, 16), strides: [256, 256, 16] },
       tile: blocks,
       scratch: rows(8192, 0),
-      scratchBytes: 4 * (16 * (8 + 16) + 8 * (16 + 16) + 8 * (16 + 8 + 2)),
+      scratchBytes: 4 * (16 * (8 + 16) + 8 * 16 + 8 * (16 + 8 + 2)),
     })
     return writer.finish()
   }

@@ -54,6 +54,9 @@ function headChannels(call: OpCall, wanted: Region): readonly [number, number] {
   return [Math.floor(start / size) * size, Math.ceil(stop / size) * size]
 }
 
+/** attention_scores_stride in src/core/commands.h. */
+const scoresStride = (blockK: number): number => (blockK % 256 === 0 ? blockK + 16 : blockK)
+
 defineOp({
   name: 'attention',
   infer(call) {
@@ -111,7 +114,8 @@ defineOp({
     const blockQ = Math.min(most, Math.ceil(queries / 8) * 8)
     // Keys and values of a block stay in the second-level cache beside the scores.
     const blockK = Math.min(headDim > 256 ? 128 : 256, Math.ceil(keyTokens(call) / 16) * 16)
-    const floats = blockK * (headDim + padded) + 8 * (blockK + 16) + blockQ * (padded + headDim + 2)
+    const floats =
+      blockK * (headDim + padded) + 8 * scoresStride(blockK) + blockQ * (padded + headDim + 2)
     return { bytesPerThread: 4 * floats, tile: [blockQ, blockK] }
   },
 })

@@ -24,7 +24,7 @@ struct Attention {
   float *queries;        ///< [block_q][head_dim], times `scale`
   float *peaks;          ///< [block_q] largest score so far
   float *weights;        ///< [block_q] sum of exponentials so far
-  int64_t scores_stride; ///< off multiples of 4096 bytes
+  int64_t scores_stride; ///< attention_scores_stride
   float scale;           ///< of scores, whose exponentials are powers of two
   int32_t width;         ///< ceil16(head_dim)
   int32_t tokens, key_tokens, batch;
@@ -45,7 +45,7 @@ Attention::Attention(const AttentionCommand &command, Bases bases, int32_t threa
   float *at = (float *)(address<char>(c.scratch, bases) + (uint64_t)thread * c.scratch_bytes);
   key_panels = at, at += (int64_t)c.block_k * c.head_dim;
   value_panels = at, at += (int64_t)c.block_k * width;
-  scores_stride = c.block_k + 16;
+  scores_stride = attention_scores_stride(c.block_k);
   scores = at, at += kScoreRows * scores_stride;
   sums = at, at += (int64_t)c.block_q * width;
   queries = at, at += (int64_t)c.block_q * c.head_dim;

@@ -41,7 +41,10 @@ async function attention(what: string, seed: number, c: Case): Promise<void> {
   const scratchBytes = (block: readonly [number, number]) => {
     const padded = Math.ceil(headDim / 16) * 16
     return (
-      4 * (block[1] * (headDim + padded) + 8 * (block[1] + 16) + block[0] * (padded + headDim + 2))
+      4 *
+      (block[1] * (headDim + padded) +
+        8 * (block[1] % 256 === 0 ? block[1] + 16 : block[1]) +
+        block[0] * (padded + headDim + 2))
     )
   }
   const scratch = memory.scratch(scratchBytes(c.block))
