@@ -56,26 +56,7 @@ inline void store_lanes(T *p, f32x16 a, int32_t lanes) {
   for (int32_t i = 0; i < lanes; ++i) p[i] = t[i];
 }
 
-/** e^x within 2 units in the last place; 0 below -87.33 (subnormals are flushed), e^88.37
- * above 88.37, NaN stays. */
-inline f32x16 exp(f32x16 x) {
-  const f32x16 lowest = splat(-87.33f);
-  const f32x16 y = min(splat(88.37f), max(lowest, x));
-  const f32x16 n = round(y * splat(1.44269504f));
-  f32x16 r = fnma(n, splat(0.693145752f),
-                  y); // ln 2 in two parts; the first has 15 bits, so n times it is exact
-  r = fnma(n, splat(1.42860677e-6f), r);
-  f32x16 p = splat(1.0f / 720);
-  p = fma(p, r, splat(1.0f / 120));
-  p = fma(p, r, splat(1.0f / 24));
-  p = fma(p, r, splat(1.0f / 6));
-  p = fma(p, r, splat(0.5f));
-  p = fma(p, r, splat(1.0f));
-  p = fma(p, r, splat(1.0f));
-  return select_less(x, lowest, zero(), scale2(p, n));
-}
-
-/** 2^x for x <= 0 within 2 units in the last place; 0 below -126.5, NaN stays. */
+/** 2^x for x <= 127 within 2 units in the last place; 0 below -126.5, NaN stays. */
 inline f32x16 exp2(f32x16 x) {
   const f32x16 y = max(splat(-127.0f), x);
   const f32x16 n = round(y);
@@ -90,18 +71,25 @@ inline f32x16 exp2(f32x16 x) {
   return scale2(p, n);
 }
 
-inline f32x16 sigmoid(f32x16 x) { return splat(1.0f) / (splat(1.0f) + exp(zero() - x)); }
+/** e^-x for x >= 0, its exponent rounded as a power of two: within (x + 2) 2^-23 of the value. */
+inline f32x16 exp_negated(f32x16 x) { return exp2(x * splat(-1.44269504f)); }
+
+/** 1 / (1 + e^-x), relative error below (|x| + 4) 2^-23; past 87, where it is 1 or subnormal, some
+ * value near it. */
+inline f32x16 sigmoid(f32x16 x) {
+  return reciprocal(splat(1.0f) + exp2(min(splat(126.0f), x * splat(-1.44269504f))));
+}
 
 /** erf(x), absolute error below 5e-7: Abramowitz and Stegun 7.1.26. */
 inline f32x16 erf(f32x16 x) {
   const f32x16 a = abs(x), one = splat(1.0f);
-  const f32x16 t = one / fma(a, splat(0.3275911f), one);
+  const f32x16 t = reciprocal(fma(a, splat(0.3275911f), one));
   f32x16 p = splat(1.061405429f);
   p = fma(p, t, splat(-1.453152027f));
   p = fma(p, t, splat(1.421413741f));
   p = fma(p, t, splat(-0.284496736f));
   p = fma(p, t, splat(0.254829592f));
-  return copy_sign(fnma(p * t, exp(zero() - a * a), one), x);
+  return copy_sign(fnma(p * t, exp_negated(a * a), one), x);
 }
 
 inline f32x16 gelu(f32x16 x) {

@@ -82,6 +82,12 @@ SLUICE_PAIRWISE(operator+, _mm256_add_ps)
 SLUICE_PAIRWISE(operator-, _mm256_sub_ps)
 SLUICE_PAIRWISE(operator*, _mm256_mul_ps)
 SLUICE_PAIRWISE(operator/, _mm256_div_ps)
+inline __m256 reciprocal(__m256 a) {
+  const __m256 y = _mm256_rcp_ps(a); // relative error 1.5 2^-12, squared by one step of Newton's
+  return _mm256_fmadd_ps(y, _mm256_fnmadd_ps(a, y, _mm256_set1_ps(1.0f)), y);
+}
+/** 1 / a for a >= 1, within 3 units in the last place; 0 from 2^126 on. */
+inline f32x16 reciprocal(f32x16 a) { return {reciprocal(a.lo), reciprocal(a.hi)}; }
 // Where an operand is not a number, min and max return b.
 SLUICE_PAIRWISE(min, _mm256_min_ps)
 SLUICE_PAIRWISE(max, _mm256_max_ps)

@@ -84,6 +84,8 @@ inline f32x16 operator+(f32x16 a, f32x16 b) { SLUICE_EACH(a.q[i] + b.q[i]) }
 inline f32x16 operator-(f32x16 a, f32x16 b) { SLUICE_EACH(a.q[i] - b.q[i]) }
 inline f32x16 operator*(f32x16 a, f32x16 b) { SLUICE_EACH(a.q[i] * b.q[i]) }
 inline f32x16 operator/(f32x16 a, f32x16 b) { SLUICE_EACH(a.q[i] / b.q[i]) }
+/** 1 / a for a >= 1. */
+inline f32x16 reciprocal(f32x16 a) { SLUICE_EACH(1.0f / a.q[i]) }
 inline f32x16 fma(f32x16 a, f32x16 b, f32x16 c) { SLUICE_EACH(a.q[i] * b.q[i] + c.q[i]) }
 inline f32x16 fnma(f32x16 a, f32x16 b, f32x16 c) { SLUICE_EACH(c.q[i] - a.q[i] * b.q[i]) }
 // Where an operand is not a number, min and max return b.
