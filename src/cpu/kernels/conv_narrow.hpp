@@ -12,6 +12,7 @@ namespace sluice::SLUICE_ISA_NAMESPACE {
 
 constexpr int32_t kNarrowOutputs = 4;     // at most,
 constexpr int32_t kNarrowPair = 2;        // and at a time: their weights stay in the first cache
+constexpr int32_t kNarrowChannels = 64;   // of a piece
 constexpr int32_t kNarrowDepth = 9 * 320; // taps times the channels of a block, at most
 /** Pixels whose sums are kept in registers at a time. */
 constexpr int32_t kNarrowPixels = kTilePanels > 1 ? 8 : 2;
@@ -86,49 +87,60 @@ void add_lanes(const f32x16 (&acc)[kNarrowPixels][N], float *sums) {
   }
 }
 
-/** Sums over the packed channels of a few pixels. */
-template <int N>
-void narrow_sums(const Conv &v, const Tile &tile, const float *const (&from)[kNarrowPixels],
-                 int32_t width, const float *weights, float *sums) {
-  f32x16 acc[kNarrowPixels][N];
-#pragma GCC unroll 8
-  for (int i = 0; i < kNarrowPixels; ++i) {
-#pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) acc[i][n] = zero();
+/** Some of the packed channels: they and the rows of pixels that share them stay in the first
+ * cache. */
+struct NarrowPiece {
+  int32_t begin, end;   ///< channels, multiples of 16
+  int32_t width;        ///< of the packed block
+  const float *weights; ///< of a pair of outputs
+
+  template <int N>
+  const float *weights_at(int32_t ky, int32_t k, int32_t kernel_w) const {
+    return weights + (ky * (width / 16) + k / 16) * kernel_w * N * 16;
   }
+};
+
+template <int N>
+using NarrowSums = f32x16[kNarrowPixels][N];
+
+/** Adds the products of a piece for a few pixels. */
+template <int N>
+void add_narrow(const Conv &v, const Tile &tile, const float *const (&from)[kNarrowPixels],
+                const NarrowPiece &piece, NarrowSums<N> &sums) {
   for (int32_t ky = 0; ky < v.c.kernel_h; ++ky) {
     const int64_t line = (int64_t)ky * tile.in_cols * v.c.pixel_stride;
-    for (int32_t k = 0; k < width; k += 16) {
+    const float *weights = piece.weights_at<N>(ky, piece.begin, v.c.kernel_w);
+    for (int32_t k = piece.begin; k < piece.end; k += 16) {
       for (int32_t kx = 0; kx < v.c.kernel_w; ++kx, weights += N * 16) {
         const int64_t at = line + (int64_t)kx * v.c.pixel_stride + k;
 #pragma GCC unroll 8
         for (int i = 0; i < kNarrowPixels; ++i) {
           const f32x16 x = load(from[i] + at);
 #pragma GCC unroll 2
-          for (int n = 0; n < N; ++n) acc[i][n] = fma(x, load(weights + n * 16), acc[i][n]);
+          for (int n = 0; n < N; ++n) sums[i][n] = fma(x, load(weights + n * 16), sums[i][n]);
         }
       }
     }
   }
-  add_lanes<N>(acc, sums);
 }
 
 /** The same for neighbours in a row under a kernel three wide, whose columns are read once for all
  * taps: as many sums in the same order. */
 template <int N>
-void narrow_row_sums(const Conv &v, const Tile &tile, const float *from, int32_t width,
-                     const float *weights, float *sums) {
+void add_narrow_row(const Conv &v, const Tile &tile, const float *from, const NarrowPiece &piece,
+                    NarrowSums<N> &sums) {
   constexpr int kTaps = 3;
+  const int64_t stride = v.c.pixel_stride;
   f32x16 acc[kNarrowPixels][N];
 #pragma GCC unroll 8
   for (int i = 0; i < kNarrowPixels; ++i) {
 #pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) acc[i][n] = zero();
+    for (int n = 0; n < N; ++n) acc[i][n] = sums[i][n];
   }
-  const int64_t stride = v.c.pixel_stride;
   for (int32_t ky = 0; ky < v.c.kernel_h; ++ky, from += tile.in_cols * stride) {
-    const float *at = from;
-    for (int32_t k = 0; k < width; k += 16, at += 16, weights += kTaps * N * 16) {
+    const float *weights = piece.weights_at<N>(ky, piece.begin, kTaps);
+    const float *at = from + piece.begin;
+    for (int32_t k = piece.begin; k < piece.end; k += 16, at += 16, weights += kTaps * N * 16) {
       f32x16 x[kNarrowPixels + kTaps - 1];
 #pragma GCC unroll 10
       for (int i = 0; i < kNarrowPixels + kTaps - 1; ++i) x[i] = load(at + i * stride);
@@ -143,46 +155,58 @@ void narrow_row_sums(const Conv &v, const Tile &tile, const float *from, int32_t
       }
     }
   }
-  add_lanes<N>(acc, sums);
+#pragma GCC unroll 8
+  for (int i = 0; i < kNarrowPixels; ++i) {
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) sums[i][n] = acc[i][n];
+  }
 }
-
-using NarrowSums = void (*)(const Conv &, const Tile &, const float *const (&)[kNarrowPixels],
-                            int32_t, const float *, float *);
-using NarrowRowSums = void (*)(const Conv &, const Tile &, const float *, int32_t, const float *,
-                               float *);
 
 /** Outputs [output, output + N) of some pixels of the packed tile, its channels from `channels`. */
 template <int N>
 void run_narrow_pair(const Conv &v, const Tile &tile, const Pixels &pixels, Channels channels,
                      const float *weights, int32_t output) {
-  const int32_t width = channels.end - channels.begin;
+  NarrowSums<N> sums[kMostPixels / kNarrowPixels];
+  const int32_t groups = ceil_div(pixels.count, kNarrowPixels);
+  for (int32_t g = 0; g < groups; ++g) {
+    for (int i = 0; i < kNarrowPixels; ++i) {
+      for (int n = 0; n < N; ++n) sums[g][i][n] = zero();
+    }
+  }
+  NarrowPiece piece = {0, 0, channels.end - channels.begin, weights};
+  for (; piece.begin < piece.width; piece.begin = piece.end) {
+    piece.end = least(piece.begin + kNarrowChannels, piece.width);
+    for (int32_t g = 0; g < groups; ++g) {
+      const int32_t first = g * kNarrowPixels;
+      const int32_t count = least(pixels.count - first, kNarrowPixels);
+      const float *from[kNarrowPixels];
+      for (int32_t i = 0; i < kNarrowPixels; ++i) // absent ones repeat the last and are not written
+        from[i] = (const float *)v.packed + pixels.at[first + least(i, count - 1)].in;
+      const bool neighbours = count == kNarrowPixels && v.c.kernel_w == 3 && v.c.stride == 1 &&
+                              from[count - 1] - from[0] == (count - 1) * (int64_t)v.c.pixel_stride;
+      if (neighbours)
+        add_narrow_row<N>(v, tile, from[0], piece, sums[g]);
+      else
+        add_narrow<N>(v, tile, from, piece, sums[g]);
+    }
+  }
+
   const bool resumes = channels.begin > 0, ends = channels.end == v.in_channels;
   const f32x16 bias = v.bias ? load_some(v.bias + output, N) : zero();
-  alignas(64) float sums[kNarrowPixels * N + 16] = {};
-  for (int32_t first = 0; first < pixels.count; first += kNarrowPixels) {
-    const int32_t count = least(pixels.count - first, kNarrowPixels);
-    const float *from[kNarrowPixels];
-    for (int32_t i = 0; i < kNarrowPixels; ++i) // absent ones repeat the last and are not written
-      from[i] = (const float *)v.packed + pixels.at[first + least(i, count - 1)].in;
-    const bool neighbours = count == kNarrowPixels && v.c.kernel_w == 3 && v.c.stride == 1 &&
-                            from[count - 1] - from[0] == (count - 1) * (int64_t)v.c.pixel_stride;
-    if (neighbours)
-      narrow_row_sums<N>(v, tile, from[0], width, weights, sums);
-    else
-      narrow_sums<N>(v, tile, from, width, weights, sums);
-    for (int32_t i = 0; i < count; ++i) {
-      const Pixel &p = pixels.at[first + i];
-      float *const out = v.out + p.out + output;
-      f32x16 y = bias;
-      if (resumes) {
-        y = load_some(out, N);
-      } else {
-        if (v.vector) y = y + load_some(v.vector + p.vector + output, N);
-        if (v.residual) y = y + load_some(v.residual + p.residual + output, N);
-      }
-      y = y + load(sums + i * N);
-      store_some(out, ends ? activate(y, v.c.act) : y, N);
+  alignas(64) float totals[kNarrowPixels * N + 16] = {};
+  for (int32_t i = 0; i < pixels.count; ++i) {
+    if (i % kNarrowPixels == 0) add_lanes<N>(sums[i / kNarrowPixels], totals);
+    const Pixel &p = pixels.at[i];
+    float *const out = v.out + p.out + output;
+    f32x16 y = bias;
+    if (resumes) {
+      y = load_some(out, N);
+    } else {
+      if (v.vector) y = y + load_some(v.vector + p.vector + output, N);
+      if (v.residual) y = y + load_some(v.residual + p.residual + output, N);
     }
+    y = y + load(totals + i % kNarrowPixels * N);
+    store_some(out, ends ? activate(y, v.c.act) : y, N);
   }
 }
 
