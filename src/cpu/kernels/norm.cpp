@@ -202,6 +202,24 @@ void affine_pixel(float *out, const float *x, const float *scale, const float *s
   });
 }
 
+/** Sum of n numbers, or of squares of what they are apart from the mean, in four registers. */
+template <bool kSquares>
+float sum_of(const float *x, int32_t n, f32x16 mean) {
+  f32x16 sums[4] = {zero(), zero(), zero(), zero()};
+  const auto add = [&](f32x16 &sum, f32x16 v)
+                       SLUICE_INLINE { sum = kSquares ? fma(v, v, sum) : sum + v; };
+  int32_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) add(sums[j], load(x + i + 16 * j) - mean);
+  }
+  for_lanes(n - i, [&](int32_t at, int32_t lanes) SLUICE_INLINE {
+    const f32x16 v = load_some(x + i + at, lanes) - mean;
+    add(sums[0], lanes < 16 ? keep_lanes(v, lanes, 0.0f) : v);
+  });
+  return reduce_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
 using AffinePixel = void (*)(float *, const float *, const float *, const float *, int32_t, bool);
 
 AffinePixel affine_pixel_for(Act act) {
@@ -260,18 +278,10 @@ int run_layer_norm(const LayerNormCommand &c, Bases bases, int32_t thread, int32
     const float *plus = add ? add + element(c.add, f, h, w) : nullptr;
     float *to = out + element(c.out, f, h, w);
     const bool past = writer.past(to);
-    f32x16 sum = zero();
-    for_lanes(n,
-              [&](int32_t i, int32_t lanes) SLUICE_INLINE { sum = sum + load_some(x + i, lanes); });
-    const float mean = reduce_sum(sum) / (float)n;
+    const float mean = sum_of<false>(x, n, zero()) / (float)n;
     const f32x16 m = splat(mean);
-    f32x16 squares = zero();
-    for_lanes(n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
-      f32x16 d = load_some(x + i, lanes) - m;
-      if (lanes < 16) d = keep_lanes(d, lanes, 0.0f);
-      squares = fma(d, d, squares);
-    });
-    const f32x16 rstd = splat(1.0f / __builtin_sqrtf(reduce_sum(squares) / (float)n + c.eps));
+    const float variance = sum_of<true>(x, n, m) / (float)n;
+    const f32x16 rstd = splat(1.0f / __builtin_sqrtf(variance + c.eps));
     for_lanes(n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
       f32x16 y = (load_some(x + i, lanes) - m) * rstd;
       if (gamma) y = y * load_some(gamma + i, lanes);
