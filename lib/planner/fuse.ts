@@ -7,7 +7,7 @@ import { products } from './wgmma.js'
  * Folds pointwise work into the convolution or matrix product beside it, so that its tensor is never stored:
  * before it, norm application (+ activation) and nearest upsampling, read through; after it, a vector per channel (time embedding),
  * a residual, an activation. Each rule keeps the arithmetic of every output element, whatever the slices.
- * @param readsStored products that read their input as it is stored: norms before them are applied apart
+ * @param readsStored of a product that could apply the norm before it, whether it reads it as it is stored all the same
  */
 export function fuse(
   program: Program,

@@ -21,7 +21,7 @@ import {
   streamingOrder,
 } from './streaming.js'
 import { layoutWeights, type WeightLayout } from './weights.js'
-import { takesWgmma } from './wgmma.js'
+import { readsNormStored } from './wgmma.js'
 
 /** A tensor that a stage keeps from its first run to its last: inputs, outputs, latents, caches. */
 export interface StateSpec {
@@ -358,7 +358,7 @@ function prepare(program: Program, options: PassOptions): Program {
     expandNorms(program),
     node =>
       target.wgmma === true &&
-      takesWgmma(node, activations, weightDtype(operand(node, 'weight')!.name)),
+      readsNormStored(node, activations, weightDtype(operand(node, 'weight')!.name)),
   )
   verifyProgram(prepared)
   return narrowActivations(prepared, activations)

@@ -1,7 +1,7 @@
 import { type Node, operand, operands } from '../program/graph.js'
 import { convGeometry } from '../program/ops/conv.js'
 import { channelsOf } from '../program/ops/shared.js'
-import type { DType } from '../program/tensor.js'
+import { type DType, dtypeBytes, elementCount } from '../program/tensor.js'
 
 /** Convolutions and matrix products. */
 export const products: ReadonlySet<string> = new Set(['conv2d', 'conv_time', 'linear'])
@@ -18,6 +18,25 @@ const boxChannels = 64
 export function takesWgmma(node: Node, stored: DType, weights: DType): boolean {
   if (!products.has(node.op) || stored === 'f32' || weights !== stored) return false
   return !operand(node, 'affine') && readsBoxes(node) && fillsBoxes(node)
+}
+
+/**
+ * Most bytes of a frame for which the norm before a product is a pass of its own: between the two it stays in the second-level cache of
+ * compute capability 9.0 (50 MB). A larger one, as in decoders at full size, would cost about as much time as wgmma saves, and be what
+ * holds the peak.
+ */
+const mostApart = 32 << 20
+
+/**
+ * Whether the norm before a product is applied in a pass of its own, for wgmma. Both ways differ in their last bits: it follows from the
+ * traced program alone, and from no budget.
+ */
+export function readsNormStored(product: Node, stored: DType, weights: DType): boolean {
+  const { shape } = operand(product, 'source')!
+  const frame = shape.length === 4 ? shape.slice(1) : shape
+  return (
+    takesWgmma(product, stored, weights) && elementCount(frame) * dtypeBytes[stored] <= mostApart
+  )
 }
 
 /** A box of pixels is read as it lies, every second one of it, or each four times. */
