@@ -42,11 +42,7 @@ class Uses {
 const isProduct = (node: Node): boolean => products.has(node.op)
 
 /** Norm application and upsampling into the products that read them; gone when every reader took it. */
-function foldForward(
-  nodes: Node[],
-  uses: Uses,
-  readsStored: (product: Node) => boolean,
-): Node[] {
+function foldForward(nodes: Node[], uses: Uses, readsStored: (product: Node) => boolean): Node[] {
   const producer = new Map(nodes.map(node => [node.output, node]))
   const readers = new Map<Tensor, Node[]>()
   for (const node of nodes)

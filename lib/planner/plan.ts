@@ -1,5 +1,5 @@
 import { BudgetError, OptionError } from '../errors.js'
-import { type Program, operand } from '../program/graph.js'
+import { operand, type Program } from '../program/graph.js'
 import type { Target } from '../program/op.js'
 import { type DType, tensorBytes } from '../program/tensor.js'
 import { verifyProgram } from '../program/verify.js'

@@ -265,7 +265,7 @@ export class ProgramSearch {
         !chosen.includes(candidate) &&
         spent + candidate.flops <= this.spare &&
         steps.get(candidate.early.output)! <= step &&
-        step <= steps.get(candidate.late[0]!.output)!,
+        step <= steps.get(candidate.until.output)!,
     )
   }
 
