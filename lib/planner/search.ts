@@ -344,7 +344,7 @@ const packedWell = 1.004
 const thorough = 30_000
 
 /** How much of a limit groups take that can do with less, tried one after another until the arena packs. */
-const roomyShares = [1, 0.96, 0.9]
+const roomyShares = [1, 0.96, 0.9, 0.75]
 /** The next limit after one under which no arena packs, and the lowest, as shares. */
 const tighter = 0.98
 const lowestLimit = 0.96

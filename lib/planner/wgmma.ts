@@ -21,11 +21,11 @@ export function takesWgmma(node: Node, stored: DType, weights: DType): boolean {
 }
 
 /**
- * Most bytes of a frame for which the norm before a product is a pass of its own: between the two it stays in the second-level cache of
- * compute capability 9.0 (50 MB). A larger one, as in decoders at full size, would cost about as much time as wgmma saves, and be what
- * holds the peak.
+ * Most bytes of a frame for which the norm before a product is a pass of its own: about half of the second-level cache of compute
+ * capability 9.0 (50 MB), where it stays until the product reads it. A larger one, as in decoders at full size, would cost about as much
+ * time as wgmma saves, and be what holds the peak.
  */
-const mostApart = 32 << 20
+const mostApart = 24 << 20
 
 /**
  * Whether the norm before a product is applied in a pass of its own, for wgmma. Both ways differ in their last bits: it follows from the

@@ -11,7 +11,10 @@ test('the emulated GPU is a device like any other, and the one that auto takes',
   assert.match(device.name, /emulated GPU/)
   assert.match(device.detail, /compute capability 9.0, \d+ multiprocessors, mapped memory/)
   assert.is(device.tileBytes, 2 << 20)
-  assert.equal(resolveDevice('auto', 1), { device: gpu, target: { backend: 'cuda', threads: 1 } })
+  assert.equal(resolveDevice('auto', 1), {
+    device: gpu,
+    target: { backend: 'cuda', threads: 1, wgmma: true },
+  })
 })
 
 test('a driver without mapped memory: plain memory, the same results', async () => {
