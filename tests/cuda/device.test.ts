@@ -17,6 +17,18 @@ test('the emulated GPU is a device like any other, and the one that auto takes',
   })
 })
 
+test('plans are made for wgmma where the device offers it', async () => {
+  const planned = async (env: Record<string, string>) => {
+    const plugin = { SLUICE_CUDA_BACKEND: emulatedPlugin, ...env }
+    return JSON.parse((await runChild('../../cuda/children/target', plugin)).output)
+  }
+  const plain = { backend: 'cuda', threads: 1 }
+  assert.equal(await planned({ SLUICE_EMULATION_ARCH: '90' }), { ...plain, wgmma: true })
+  assert.equal(await planned({ SLUICE_CUDA_WGMMA: '0' }), plain)
+  for (const architecture of ['80', '100'])
+    assert.equal(await planned({ SLUICE_EMULATION_ARCH: architecture }), plain)
+})
+
 test('a driver without mapped memory: plain memory, the same results', async () => {
   const plain = { SLUICE_CUDA_BACKEND: emulatedPlugin, SLUICE_EMULATION_PLAIN: '1' }
   const { code, output } = await runChild('../../cuda/children/round-trip', plain)
