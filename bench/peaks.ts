@@ -1,7 +1,7 @@
 /**
  * What the planner reaches on the published networks at 576x1024, weights apart, activations in float16, against the floor that
  * bench/floor.ts computes by itself, and what memory costs in modelled time.
- *   node dist/bench/peaks.js [--only WORD] [--backend NAME] [--threads N] [--out FILE]
+ *   node dist/bench/peaks.js [--only WORD] [--backend NAME] [--threads N] [--wgmma] [--out FILE]
  */
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -9,6 +9,7 @@ import { BudgetError } from '../lib/errors.js'
 import { formatTable } from '../lib/pipelines/pipeline-plan.js'
 import { planStage, type StagePlan } from '../lib/planner/plan.js'
 import type { Program } from '../lib/program/graph.js'
+import type { Target } from '../lib/program/op.js'
 import { networks } from '../tests/support/networks.js'
 import { floorOf } from './floor.js'
 import { provenance } from './provenance.js'
@@ -18,6 +19,7 @@ const { values } = parseArgs({
     only: { type: 'string', default: '' },
     backend: { type: 'string', default: 'cuda' },
     threads: { type: 'string', default: '1' },
+    wgmma: { type: 'boolean', default: false },
     out: { type: 'string' },
   },
 })
@@ -67,7 +69,11 @@ const questions: readonly Question[] = [
 ]
 
 const megabyte = 1e6
-const target = { backend: values.backend, threads: Number(values.threads) }
+const target: Target = {
+  backend: values.backend,
+  threads: Number(values.threads),
+  ...(values.wgmma && { wgmma: true }),
+}
 
 /** Bytes of the arena, which is the peak without weights, and what they cost. */
 interface Outcome {
@@ -177,7 +183,7 @@ const ratio = (plan: Answer['half']): string =>
 
 const answers = questions.filter(({ name }) => name.includes(values.only)).map(answer)
 console.log(
-  `peaks in MB (10^6 bytes) without weights, f16, ${target.backend}, ${target.threads} thread(s)\n`,
+  `peaks in MB (10^6 bytes) without weights, f16, ${target.backend}${target.wgmma ? ' with wgmma' : ''}, ${target.threads} thread(s)\n`,
 )
 console.log(
   formatTable([

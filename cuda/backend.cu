@@ -8,6 +8,7 @@
 
 #include "core/commands.h"
 #include "device.hpp"
+#include "kernels/conv_wgmma_run.hpp"
 #include "memory.hpp"
 #include "queue.hpp"
 
@@ -31,6 +32,7 @@ int device_info(int32_t index, sluice_device_info *out) {
   out->memory_bytes = total_bytes;
   out->free_bytes = free_bytes;
   out->tile_bytes = device.granule;
+  out->wgmma = offers_wgmma(device);
   return SLUICE_OK;
 }
 

@@ -66,14 +66,17 @@ bool is_one_line(const ConvCommand &c) {
 
 } // namespace
 
+bool offers_wgmma(const Device &device) {
+  return kIsBuilt && device.architecture == 90 && tensor_map_encoder() && is_wanted();
+}
+
 bool takes_wgmma(const ConvCommand &c, const ConvProblem &p, const Launch &launch, DType dtype) {
   bool whole = p.weight.dtype == dtype && uintptr_t(p.weight.data) % 16 == 0;
   for (int i = 0; i < c.sources; ++i) whole &= p.source[i].dtype == dtype && is_vector(p.source[i]);
   const bool same_size = p.in_rows == p.phys_rows && p.in_cols == p.phys_cols;
   const bool plain = !p.affine.present() && p.prologue_act == Act::none &&
                      ((same_size && p.stride <= 2) || (is_doubled(c) && p.stride == 1));
-  return kIsBuilt && launch.device.architecture == 90 && tensor_map_encoder() && is_wanted() &&
-         whole && plain && fills_boxes(p);
+  return offers_wgmma(launch.device) && whole && plain && fills_boxes(p);
 }
 
 BoxPlan box_plan(const ConvCommand &c, const ConvProblem &p, int32_t rows) {

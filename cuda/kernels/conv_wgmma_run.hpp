@@ -6,10 +6,17 @@
 namespace sluice::cuda {
 
 /**
+ * Whether a device has conv_wgmma: what it is, what was built, and SLUICE_CUDA_WGMMA. Plans for it
+ * leave no prologue in what takes_wgmma would take without.
+ */
+bool offers_wgmma(const Device &);
+
+/**
  * Whether conv_wgmma computes it, in `dtype`. A layer is cut into slices of frames, rows and output
  * channels, and all must take the same kernel: asked is what they have in common alone. That is the
  * device, the types, input channels, taps, stride, upsampling and prologue; and strides and
  * addresses, which are multiples of 16 bytes in every slice where pixels of all sources are.
+ * Same as takesWgmma in lib/planner/wgmma.ts.
  */
 bool takes_wgmma(const ConvCommand &, const ConvProblem &, const Launch &, DType dtype);
 

@@ -4,6 +4,7 @@ import { type Region, wholeRegion } from '../program/region.js'
 import type { DType, Tensor } from '../program/tensor.js'
 import { bandRange, type Group, restrict, type Slicing } from './group.js'
 import type { Streaming } from './streaming.js'
+import { takesWgmma } from './wgmma.js'
 
 /** What a device reaches, for a roofline: floating-point operations and bytes per second, and the cost of one command. */
 export interface Machine {
@@ -42,17 +43,35 @@ const gpuMachine: Machine = {
   secondsPerCommand: 5e-6,
 }
 
+/** One of compute capability 9.0, by mma.sync. */
+const hopperMachine: Machine = {
+  flopsPerSecond: 3.0e14,
+  bytesPerSecond: 2.5e12,
+  secondsPerCommand: 5e-6,
+}
+
+function machineOf({ backend, threads, wgmma }: Target): Machine {
+  if (backend === 'cpu') return cpuMachine(threads)
+  return wgmma ? hopperMachine : gpuMachine
+}
+
 /** Where nothing is measured: max(compute, traffic) plus the dispatch. */
 export function roofline(target: Target): CostModel {
-  const machine = target.backend === 'cpu' ? cpuMachine(target.threads) : gpuMachine
+  const machine = machineOf(target)
   return {
     name: 'built in: roofline',
-    seconds: (node, wanted) => rooflineSeconds(machine, node, wanted, speedOf(node, target)),
+    seconds: (node, wanted, weights) =>
+      rooflineSeconds(machine, node, wanted, speedOf(node, weights, target)),
   }
 }
 
-/** How many times as fast as in float32 a node's products are. */
-function speedOf(node: Node, { compute }: Target): number {
+/** Sums of products by wgmma beside those by mma.sync, which reaches some 0.6 of the peak on compute capability 9.0. */
+const wgmmaSpeed = 1.7
+
+/** How many times as fast as the machine's own a node's products are: in bfloat16, or by wgmma. */
+function speedOf(node: Node, weights: DType, { compute, wgmma }: Target): number {
+  const stored = operand(node, 'source')?.dtype
+  if (wgmma && stored && takesWgmma(node, stored, weights)) return wgmmaSpeed
   return compute === 'bf16' && operand(node, 'weight') ? 1.6 : 1
 }
 

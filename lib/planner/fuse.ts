@@ -1,16 +1,21 @@
 import { type Node, type Operand, operand, operands, type Program } from '../program/graph.js'
 import { activationOf, channelsOf } from '../program/ops/shared.js'
 import { sameShape, type Tensor } from '../program/tensor.js'
+import { products } from './wgmma.js'
 
 /**
  * Folds pointwise work into the convolution or matrix product beside it, so that its tensor is never stored:
  * before it, norm application (+ activation) and nearest upsampling, read through; after it, a vector per channel (time embedding),
  * a residual, an activation. Each rule keeps the arithmetic of every output element, whatever the slices.
+ * @param readsStored of a product that could apply the norm before it, whether it reads it as it is stored all the same
  */
-export function fuse(program: Program): Program {
+export function fuse(
+  program: Program,
+  readsStored: (product: Node) => boolean = () => false,
+): Program {
   const graph = new Uses(program)
   let nodes: Node[] = [...program.nodes]
-  nodes = foldForward(nodes, graph)
+  nodes = foldForward(nodes, graph, readsStored)
   nodes = foldBackward(nodes, graph)
   return { ...program, nodes: nodes.map((node, id) => ({ ...node, id })) }
 }
@@ -34,11 +39,10 @@ class Uses {
   }
 }
 
-const products: ReadonlySet<string> = new Set(['conv2d', 'conv_time', 'linear'])
 const isProduct = (node: Node): boolean => products.has(node.op)
 
 /** Norm application and upsampling into the products that read them; gone when every reader took it. */
-function foldForward(nodes: Node[], uses: Uses): Node[] {
+function foldForward(nodes: Node[], uses: Uses, readsStored: (product: Node) => boolean): Node[] {
   const producer = new Map(nodes.map(node => [node.output, node]))
   const readers = new Map<Tensor, Node[]>()
   for (const node of nodes)
@@ -52,7 +56,7 @@ function foldForward(nodes: Node[], uses: Uses): Node[] {
     if (
       node.op === 'affine' &&
       consumers.length > 0 &&
-      consumers.every(reader => takesPrologue(reader, node))
+      consumers.every(reader => takesPrologue(reader, node) && !readsStored(reader))
     )
       gone.add(node)
     if (

@@ -178,8 +178,9 @@ export function decodeStage(record: StageRecord, spec: StageSpec, options: PlanO
 
 type Expect = (holds: unknown, expected: string, got?: string) => void
 
-function describeTarget({ backend, threads, compute }: Target): string {
-  return `${backend} with ${threads} threads computing in ${compute ?? 'f32'}`
+function describeTarget({ backend, threads, compute, wgmma }: Target): string {
+  const by = wgmma ? ' and by wgmma' : ''
+  return `${backend} with ${threads} threads computing in ${compute ?? 'f32'}${by}`
 }
 
 function decode(

@@ -1,5 +1,5 @@
 import { BudgetError, OptionError } from '../errors.js'
-import type { Program } from '../program/graph.js'
+import { operand, type Program } from '../program/graph.js'
 import type { Target } from '../program/op.js'
 import { type DType, tensorBytes } from '../program/tensor.js'
 import { verifyProgram } from '../program/verify.js'
@@ -21,6 +21,7 @@ import {
   streamingOrder,
 } from './streaming.js'
 import { layoutWeights, type WeightLayout } from './weights.js'
+import { readsNormStored } from './wgmma.js'
 
 /** A tensor that a stage keeps from its first run to its last: inputs, outputs, latents, caches. */
 export interface StateSpec {
@@ -140,7 +141,7 @@ export class StagePlanner {
     }
     this.state = state
     this.stateBytes = stateBytes
-    this.prepared = preparePrograms(spec, options.activations ?? 'f32')
+    this.prepared = preparePrograms(spec, options)
   }
 
   /**
@@ -320,12 +321,15 @@ interface PreparedProgram {
   readonly program: Program
 }
 
-function preparePrograms(spec: StageSpec, activations: DType): PreparedProgram[] {
+function preparePrograms(spec: StageSpec, options: PassOptions): PreparedProgram[] {
   return Object.entries(spec.programs).map(([name, program]) => ({
     name,
-    program: narrowActivations(prepare(program), activations),
+    program: prepare(program, options),
   }))
 }
+
+/** What the passes that do not depend on the budget depend on. */
+type PassOptions = Pick<PlanOptions, 'target' | 'activations' | 'weightDtype'>
 
 /**
  * What does not depend on the budget: the programs after their passes, and where the weights stand.
@@ -333,7 +337,7 @@ function preparePrograms(spec: StageSpec, activations: DType): PreparedProgram[]
  */
 export function prepareStage(
   spec: StageSpec,
-  options: Pick<PlanOptions, 'activations' | 'weightDtype'>,
+  options: PassOptions,
   streams?: ReadonlySet<string>,
 ): {
   prepared: PreparedProgram[]
@@ -341,17 +345,23 @@ export function prepareStage(
   activations: DType
 } {
   const activations = options.activations ?? 'f32'
-  const prepared = preparePrograms(spec, activations)
+  const prepared = preparePrograms(spec, options)
   const nodes = prepared.flatMap(({ program }) => program.nodes)
   return { prepared, weights: layoutWeights(nodes, options.weightDtype, streams), activations }
 }
 
-/** The passes that do not depend on the budget. */
-function prepare(program: Program): Program {
+/** The passes that do not depend on the budget: what is fused changes bits, and no budget may. */
+function prepare(program: Program, options: PassOptions): Program {
+  const { target, activations = 'f32', weightDtype } = options
   verifyProgram(program)
-  const prepared = fuse(expandNorms(program))
+  const prepared = fuse(
+    expandNorms(program),
+    node =>
+      target.wgmma === true &&
+      readsNormStored(node, activations, weightDtype(operand(node, 'weight')!.name)),
+  )
   verifyProgram(prepared)
-  return prepared
+  return narrowActivations(prepared, activations)
 }
 
 /** Plans of one program: chosen slices, all whole where nothing is limited, or what the search finds. */

@@ -6,10 +6,13 @@ import { readersOf, shortestWait, waits } from './waits.js'
 /** A tensor that waits for its last readers and can be made again for them. */
 export interface Recomputable {
   readonly tensor: Tensor
-  readonly producer: Node
+  /** What runs again, in order: the producer, after the norm before it where that is applied apart. */
+  readonly makers: readonly Node[]
   /** The node from which on it waits: the reader before the wait, or the producer; and the readers after it, in order. */
   readonly early: Node
   readonly late: readonly Node[]
+  /** The first of them; where that is a norm applied apart, the last reader of what it writes, over the tensor if it can. */
+  readonly until: Node
   /** Bytes that need not wait. */
   readonly bytes: number
   /** Operations spent again. */
@@ -18,7 +21,7 @@ export interface Recomputable {
 
 /**
  * Tensors whose producer can run again when they are read late, because all that it reads is alive then anyway (program inputs,
- * weights, tensors that wait at least as long) or small. Two kinds:
+ * weights, tensors that wait at least as long) or small, or is a norm of what is. Two kinds:
  * - what waits long: in a UNet the first convolution's output and the downsamplings', read again as skips;
  * - what waits behind a barrier of statistics: of a temporal residual block the first convolution's output, which must be whole only
  *   because the norm behind it spans all frames. Made once for the statistics, slice by slice, and once more for its reader.
@@ -27,9 +30,15 @@ export interface Recomputable {
  */
 export function recomputable(program: Program): Recomputable[] {
   const step = new Map(program.nodes.map((node, i) => [node, i]))
+  const producers = new Map(program.nodes.map(node => [node.output, node]))
   const readers = readersOf(program)
   const lastRead = (tensor: Tensor) =>
     Math.max(...(readers.get(tensor) ?? []).map(reader => step.get(reader)!))
+  /** What a node reads that is gone at a step. */
+  const goneAt = ({ inputs }: Node, at: number): Tensor[] =>
+    inputs
+      .map(({ tensor }) => tensor)
+      .filter(read => read.kind === 'value' && read.shape.length === 4 && lastRead(read) < at)
 
   const found: Recomputable[] = []
   for (const { tensor, producer, uses, widest, steps } of waits(program, readers)) {
@@ -37,48 +46,55 @@ export function recomputable(program: Program): Recomputable[] {
     const barrier = late.length === 1 && widest === 2 && uses[1]!.op === 'norm_partials'
     if (!barrier && steps < shortestWait) continue
     const readAgain = step.get(late[late.length - 1]!)!
-    const alive = producer.inputs.every(
-      ({ tensor: read }) =>
-        read.kind !== 'value' || read.shape.length < 4 || lastRead(read) >= readAgain,
+    const before = goneAt(producer, readAgain).map(read => producers.get(read)!)
+    const isNorm = before.every(
+      node => node.op === 'affine' && goneAt(node, readAgain).length === 0,
     )
-    if (!alive) continue
+    if (!isNorm) continue
+    const makers = [...before, producer]
+    const [first] = late
     found.push({
       tensor,
-      producer,
+      makers,
       early: barrier ? producer : uses[widest - 1]!,
       late,
+      until: (first!.op === 'affine' && readers.get(first!.output)?.at(-1)) || first!,
       bytes: tensorBytes(tensor),
-      flops: flopsOf(producer),
+      flops: makers.reduce((sum, node) => sum + flopsOf(node), 0),
     })
   }
   return found.sort((a, b) => a.flops / a.bytes - b.flops / b.bytes || a.tensor.id - b.tensor.id)
 }
 
-/** The program with the producers of `chosen` run again before their late readers. */
+/** The program with the makers of `chosen` run again before their late readers. */
 export function recompute(program: Program, chosen: readonly Recomputable[]): Program {
   if (chosen.length === 0) return program
   let nextId = 1 + Math.max(...program.nodes.map(node => node.output.id))
   const before = new Map<Node, Node[]>()
   const replaced = new Map<Node, Map<Tensor, Tensor>>()
-  for (const { tensor, producer, late } of chosen) {
-    const output: Tensor = { ...tensor, id: nextId++, name: `${tensor.name} (again)` }
-    const copy: Node = { ...producer, name: `${producer.name} (again)`, output }
-    before.set(late[0]!, [...(before.get(late[0]!) ?? []), copy])
+  for (const { tensor, makers, late } of chosen) {
+    const again = new Map<Tensor, Tensor>()
+    const copies = makers.map(node => {
+      const output: Tensor = { ...node.output, id: nextId++, name: `${node.output.name} (again)` }
+      const copy: Node = { ...reading(node, again), name: `${node.name} (again)`, output }
+      again.set(node.output, output)
+      return copy
+    })
+    before.set(late[0]!, [...(before.get(late[0]!) ?? []), ...copies])
     for (const reader of late)
-      replaced.set(reader, (replaced.get(reader) ?? new Map()).set(tensor, output))
+      replaced.set(reader, (replaced.get(reader) ?? new Map()).set(tensor, again.get(tensor)!))
   }
   const nodes = program.nodes.flatMap(node => {
     const swap = replaced.get(node)
-    const rewired = swap
-      ? {
-          ...node,
-          inputs: node.inputs.map(({ role, tensor }) => ({
-            role,
-            tensor: swap.get(tensor) ?? tensor,
-          })),
-        }
-      : node
-    return [...(before.get(node) ?? []), rewired]
+    return [...(before.get(node) ?? []), swap ? reading(node, swap) : node]
   })
   return { ...program, nodes: nodes.map((node, id) => ({ ...node, id })) }
+}
+
+function reading(node: Node, instead: ReadonlyMap<Tensor, Tensor>): Node {
+  const inputs = node.inputs.map(({ role, tensor }) => ({
+    role,
+    tensor: instead.get(tensor) ?? tensor,
+  }))
+  return { ...node, inputs }
 }

@@ -197,7 +197,7 @@ export class ProgramSearch {
   private packed(variant: Variant, limit: number, enough: number): Arrangement | undefined {
     const seen = new Set<string>()
     let best: Arrangement | undefined
-    for (const share of roomyShares) {
+    for (const share of this.target.wgmma ? roomySharesApart : roomyShares) {
       const partition = variant.partitioner.fastest(limit, limit * share)
       if (!partition) return best
       const key = JSON.stringify([
@@ -265,7 +265,7 @@ export class ProgramSearch {
         !chosen.includes(candidate) &&
         spent + candidate.flops <= this.spare &&
         steps.get(candidate.early.output)! <= step &&
-        step <= steps.get(candidate.late[0]!.output)!,
+        step <= steps.get(candidate.until.output)!,
     )
   }
 
@@ -345,6 +345,8 @@ const thorough = 30_000
 
 /** How much of a limit groups take that can do with less, tried one after another until the arena packs. */
 const roomyShares = [1, 0.96, 0.9]
+/** Where norms are applied apart, whole features lie three abreast, and leave gaps that no share close to the limit avoids. */
+const roomySharesApart = [...roomyShares, 0.75]
 /** The next limit after one under which no arena packs, and the lowest, as shares. */
 const tighter = 0.98
 const lowestLimit = 0.96

@@ -18,6 +18,11 @@ export interface Target {
   readonly threads: number
   /** Products of convolutions and matrices in bfloat16, sums in float32; else float32 alone. */
   readonly compute?: 'bf16'
+  /**
+   * A GPU that computes whole blocks of channels by wgmma, on input that copies bring as it lies. Norms before such products are passes of
+   * their own: applied in the product they would have to be once for each tap, and cost as much as its multiplications.
+   */
+  readonly wgmma?: true
 }
 
 export interface Cost {

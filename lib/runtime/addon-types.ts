@@ -112,6 +112,8 @@ export interface NativeDevice {
   memoryBytes: number
   freeBytes: number
   tileBytes: number
+  /** Whether it computes whole blocks of channels by wgmma (compute capability 9.0), so that plans are made for that. */
+  wgmma: boolean
 }
 
 export interface PoolStats {

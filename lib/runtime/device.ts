@@ -45,7 +45,12 @@ export function resolveDevice(
   checkCompute(backend, compute)
   return {
     device: device.id,
-    target: { backend, threads: count, ...(compute === 'bf16' && { compute }) },
+    target: {
+      backend,
+      threads: count,
+      ...(compute === 'bf16' && { compute }),
+      ...(device.wgmma && { wgmma: true }),
+    },
   }
 }
 

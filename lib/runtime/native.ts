@@ -15,7 +15,7 @@ import { commandVersion } from '../planner/commands.js'
 import type { Addon } from './addon-types.js'
 
 /** Must equal SLUICE_BACKEND_VERSION in src/core/backend.h. */
-const backendVersion = 6
+const backendVersion = 7
 
 let loaded: Addon | undefined
 

@@ -40,6 +40,7 @@ Napi::Value devices(const CallbackInfo &info) {
       item.Set("memoryBytes", number(found.memory_bytes));
       item.Set("freeBytes", number(found.free_bytes));
       item.Set("tileBytes", number(found.tile_bytes));
+      item.Set("wgmma", found.wgmma != 0);
       out.Set(out.Length(), item);
     }
     return out;

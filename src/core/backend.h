@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define SLUICE_BACKEND_VERSION 6
+#define SLUICE_BACKEND_VERSION 7
 
 enum sluice_status {
   SLUICE_OK = 0,
@@ -33,6 +33,7 @@ typedef struct sluice_device_info {
   uint64_t memory_bytes;
   uint64_t free_bytes;
   uint64_t tile_bytes; /* granule that blocks are made of */
+  int32_t wgmma;       /* 1: it computes whole blocks of channels on input as it is stored */
 } sluice_device_info;
 
 typedef struct sluice_block sluice_block; /* memory of a device, made of tiles */

@@ -11,7 +11,22 @@ test('the emulated GPU is a device like any other, and the one that auto takes',
   assert.match(device.name, /emulated GPU/)
   assert.match(device.detail, /compute capability 9.0, \d+ multiprocessors, mapped memory/)
   assert.is(device.tileBytes, 2 << 20)
-  assert.equal(resolveDevice('auto', 1), { device: gpu, target: { backend: 'cuda', threads: 1 } })
+  assert.equal(resolveDevice('auto', 1), {
+    device: gpu,
+    target: { backend: 'cuda', threads: 1, wgmma: true },
+  })
+})
+
+test('plans are made for wgmma where the device offers it', async () => {
+  const planned = async (env: Record<string, string>) => {
+    const plugin = { SLUICE_CUDA_BACKEND: emulatedPlugin, ...env }
+    return JSON.parse((await runChild('../../cuda/children/target', plugin)).output)
+  }
+  const plain = { backend: 'cuda', threads: 1 }
+  assert.equal(await planned({ SLUICE_EMULATION_ARCH: '90' }), { ...plain, wgmma: true })
+  assert.equal(await planned({ SLUICE_CUDA_WGMMA: '0' }), plain)
+  for (const architecture of ['80', '100'])
+    assert.equal(await planned({ SLUICE_EMULATION_ARCH: architecture }), plain)
 })
 
 test('a driver without mapped memory: plain memory, the same results', async () => {

@@ -62,7 +62,7 @@ function madeUp(seed: number, noise = 0.2): CostTable {
 const nodesOf = (program: Program) =>
   prepareStage(
     { name: 'test', state: {}, programs: { main: program } },
-    { weightDtype: () => 'f16' },
+    { target, weightDtype: () => 'f16' },
   ).prepared[0]!.program.nodes
 
 test('a grid gives its own seconds, and powers between and beyond', () => {
