@@ -30,8 +30,8 @@ const compute = values.compute as Compute
 const threadCounts = values.threads.split(',').map(Number)
 /** Seconds of one sample, at least. */
 const sampleSeconds = 0.025
-/** Workers of the other side may spin a while after their last call. */
-const settle = () => sleep(4)
+/** Workers of the other side spin a while after their last call. */
+const settle = () => sleep(20)
 
 const median = (list: readonly number[]): number =>
   [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)]!
@@ -69,7 +69,10 @@ async function measure(one: Case, threads: number, limit: number): Promise<Measu
   for (let round = 0; round < rounds; round++) {
     await settle()
     const peak = one.flops > 0 ? await peakRate(threads) : limit
+    // The system may wake both threads on one core, and parts them some milliseconds later.
+    await ours.time(ourRepeats)
     const own = await ours.time(ourRepeats)
+    await rival.ask({ do: 'time', repeats: theirRepeats })
     const { seconds } = await rival.ask<{ seconds: number }>({ do: 'time', repeats: theirRepeats })
     samples.push({ own, their: seconds, limit: peak })
   }

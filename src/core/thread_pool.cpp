@@ -11,6 +11,7 @@
 #include <immintrin.h>
 #endif
 
+#include "core/placement.h"
 #include "core/system.h"
 
 namespace sluice {
@@ -109,7 +110,10 @@ void ThreadPool::run_shares(int32_t lane) {
 }
 
 void ThreadPool::worker_main(int32_t lane) {
-  std::atomic<uint32_t> &pieces = workers_[lane - 1].pieces;
+  Worker &self = workers_[lane - 1];
+  std::atomic<uint32_t> &pieces = self.pieces;
+  self.processor.store(current_processor());
+  self.thread.store(current_thread());
   for (uint32_t seen = 0;;) {
     uint32_t now = seen;
     // Spinning is worth while only as long as a session is open; it ends between two looks at the
@@ -125,8 +129,31 @@ void ThreadPool::worker_main(int32_t lane) {
     // The next piece starts only after this one's pending_ is down to 0, so that none is ever
     // missed.
     seen = now;
+    if (self.moved_by != 0) {
+      run_where(self.moved_by);
+      self.moved_by = 0;
+    }
     run_shares(lane);
+    self.processor.store(current_processor(), std::memory_order_relaxed);
     if (pending_.fetch_sub(1) == 1) pending_.notify_one();
+  }
+}
+
+/** Moves workers that last ran where the caller runs, or one before them in line. */
+void ThreadPool::part_workers(int32_t helpers) {
+  const int32_t own = current_processor();
+  if (own < 0) return;
+  Processors taken;
+  taken.set(size_t(own));
+  for (int32_t i = 0; i < helpers; ++i) {
+    Worker &worker = workers_[i];
+    const int32_t at = worker.processor.load(std::memory_order_relaxed);
+    const int32_t thread = worker.thread.load(std::memory_order_relaxed);
+    if (at < 0 || thread == 0) continue;
+    if (taken[size_t(at)] && move_away(thread, taken))
+      worker.moved_by = current_thread();
+    else
+      taken.set(size_t(at));
   }
 }
 
@@ -143,6 +170,7 @@ int ThreadPool::run(int32_t threads, Work work, void *context) {
   lanes_ = helpers + 1;
   status_.store(0, std::memory_order_relaxed);
   pending_.store(uint32_t(helpers), std::memory_order_relaxed);
+  part_workers(helpers);
   for (int32_t i = 0; i < helpers; ++i) {
     workers_[i].pieces.fetch_add(1);
     workers_[i].pieces.notify_one();

@@ -53,10 +53,14 @@ class ThreadPool {
   /** A cache line of its own, so that waking one worker does not disturb the others. */
   struct alignas(64) Worker {
     std::atomic<uint32_t> pieces{0};
+    std::atomic<int32_t> processor{-1}; ///< where its last piece ended
+    std::atomic<int32_t> thread{0};     ///< for the system; 0 before it has started
+    int32_t moved_by = 0;               ///< the thread that moved it for the coming piece
   };
 
   explicit ThreadPool(int32_t size);
   void take_turn();
+  void part_workers(int32_t helpers);
   void give_turn();
   void worker_main(int32_t lane);
   void run_shares(int32_t lane);

@@ -1,3 +1,5 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -264,6 +266,21 @@ test('200 runs leave no memory behind', async () => {
   assert.is(code, 0, output)
   const grown = Number(output)
   assert.ok(grown < 5 * 2 ** 20, `resident memory grew by ${grown} bytes`)
+})
+
+test('threads that were moved apart may run anywhere again', async () => {
+  if (!existsSync('/proc/self/task')) return
+  const stream = unaryStream(3, 500, 640)
+  const arena = native().createBlock('cpu', 2 * 500 * 640 * 4)
+  for (let i = 0; i < 30; i++) {
+    await stream.run(arena, null, none, native().cpu().threads).done
+    await sleep(3)
+  }
+  arena.release()
+  const allowed = (task: string) =>
+    /^Cpus_allowed:\s*(\S+)/m.exec(readFileSync(`/proc/self/task/${task}/status`, 'utf8'))?.[1]
+  for (const task of readdirSync('/proc/self/task'))
+    assert.is(allowed(task), allowed(`${process.pid}`), `thread ${task}`)
 })
 
 test.run()
