@@ -12,6 +12,18 @@ export function temporaryBeside(path: string): string {
   )
 }
 
+/** A file, and a name beside it to write to before renaming. */
+export interface Replacement {
+  readonly file: string
+  readonly temporary: string
+}
+
+/** Where to write what a path names. @throws as fileBehind */
+export function replacementOf(path: string): Replacement {
+  const file = fileBehind(path)
+  return { file, temporary: temporaryBeside(file) }
+}
+
 /**
  * The file that a path names, through links, whether it is there or not.
  * @throws FileError for what is no file: a rename would put a file in the place of a device.
@@ -32,8 +44,7 @@ export async function replaceFile(
   path: string,
   write: (temporary: string) => Promise<void>,
 ): Promise<void> {
-  const file = fileBehind(path)
-  const temporary = temporaryBeside(file)
+  const { file, temporary } = replacementOf(path)
   try {
     await write(temporary)
     await rename(temporary, file)

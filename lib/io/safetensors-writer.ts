@@ -1,6 +1,6 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { FileError } from '../errors.js'
-import { asFileError, fileBehind, temporaryBeside } from './atomic.js'
+import { asFileError, type Replacement, replacementOf } from './atomic.js'
 
 /** A tensor to write: its dtype is that of its data. */
 export interface TensorData {
@@ -23,7 +23,7 @@ export class SafetensorsWriter {
   private open = true
   private constructor(
     readonly path: string,
-    private readonly temporary: string,
+    private readonly place: Replacement,
     private readonly file: FileHandle,
     private readonly headerBytes: number,
     private readonly dataBytes: number,
@@ -36,10 +36,10 @@ export class SafetensorsWriter {
     metadata?: Readonly<Record<string, string>>,
   ): Promise<SafetensorsWriter> {
     const { header, dataBytes } = layOut(specs, metadata)
-    const temporary = temporaryBeside(fileBehind(path))
+    const place = replacementOf(path)
     try {
-      const file = await open(temporary, 'wx')
-      const writer = new SafetensorsWriter(path, temporary, file, header.length, dataBytes)
+      const file = await open(place.temporary, 'wx')
+      const writer = new SafetensorsWriter(path, place, file, header.length, dataBytes)
       await writeAll(file, header, 0).catch(error =>
         writer.abort().then(() => Promise.reject(error)),
       )
@@ -81,9 +81,9 @@ export class SafetensorsWriter {
     try {
       this.open = false
       await this.file.close()
-      await rename(this.temporary, fileBehind(this.path))
+      await rename(this.place.temporary, this.place.file)
     } catch (error) {
-      await rm(this.temporary, { force: true })
+      await rm(this.place.temporary, { force: true })
       throw asFileError(error, this.path, 'write')
     }
   }
@@ -91,7 +91,7 @@ export class SafetensorsWriter {
   async abort(): Promise<void> {
     if (this.open) await this.file.close()
     this.open = false
-    await rm(this.temporary, { force: true })
+    await rm(this.place.temporary, { force: true })
   }
 }
 

@@ -4,7 +4,7 @@ import { rename, rm } from 'node:fs/promises'
 import type { Readable, Writable } from 'node:stream'
 import { promisify } from 'node:util'
 import { FileError } from '../errors.js'
-import { asFileError, fileBehind, temporaryBeside } from './atomic.js'
+import { asFileError, type Replacement, replacementOf } from './atomic.js'
 import { type Frame, toBytes } from './image.js'
 import type { VideoWriter } from './video.js'
 
@@ -48,7 +48,7 @@ export async function requireEncoder(path: string, ffmpeg: string, kind: Kind): 
 
 /** MP4 (H.264) or WebM (VP9) through the system's ffmpeg, frames piped as they come. */
 export class FfmpegWriter implements VideoWriter {
-  private readonly temporary: string
+  private readonly place: Replacement
   private child?: ChildProcessByStdio<Writable, null, Readable>
   private exited?: Promise<number | null>
   private complaint = ''
@@ -59,7 +59,7 @@ export class FfmpegWriter implements VideoWriter {
     private readonly quality: number,
     private readonly ffmpeg: string,
   ) {
-    this.temporary = temporaryBeside(fileBehind(path))
+    this.place = replacementOf(path)
   }
 
   async write(frame: Frame): Promise<void> {
@@ -74,7 +74,7 @@ export class FfmpegWriter implements VideoWriter {
     this.child?.stdin.end()
     if ((await this.exited) !== 0) throw await this.failure()
     try {
-      await rename(this.temporary, fileBehind(this.path))
+      await rename(this.place.temporary, this.place.file)
     } catch (error) {
       throw asFileError(error, this.path, 'write')
     }
@@ -83,7 +83,7 @@ export class FfmpegWriter implements VideoWriter {
   async abort(): Promise<void> {
     this.child?.kill('SIGKILL')
     await this.exited
-    await rm(this.temporary, { force: true })
+    await rm(this.place.temporary, { force: true })
   }
 
   private start({ width, height }: Frame): ChildProcessByStdio<Writable, null, Readable> {
@@ -137,7 +137,7 @@ export class FfmpegWriter implements VideoWriter {
         '-color_range',
         'tv',
       ],
-      ...['-f', this.kind, this.temporary],
+      ...['-f', this.kind, this.place.temporary],
     ]
   }
 
