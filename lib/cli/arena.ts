@@ -3,7 +3,7 @@ import { asFileError, replaceFile } from '../io/atomic.js'
 import { formatArenaCsv, parseArenaCsv } from '../planner/arena/csv.js'
 import { packArena } from '../planner/arena/index.js'
 import { exactBytes } from './format.js'
-import { checkOutputs, distinct, withFolders } from './outputs.js'
+import { checkOutputs, withFolders } from './outputs.js'
 
 interface ArenaArguments {
   capacity?: number
@@ -17,7 +17,7 @@ interface ArenaArguments {
  */
 export async function arena(path: string, args: ArenaArguments): Promise<void> {
   const { capacity, nodes, out } = args
-  await checkOutputs(distinct({ offsets: out }))
+  await checkOutputs({ offsets: out })
   const text = await readFile(path, 'utf8').catch(error => {
     throw asFileError(error, path, 'read')
   })

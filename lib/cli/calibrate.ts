@@ -7,7 +7,7 @@ import type { Compute } from '../runtime/device.js'
 import { native } from '../runtime/native.js'
 import { formatSeconds } from './format.js'
 import { interruptible } from './interrupt.js'
-import { checkOutputs, distinct } from './outputs.js'
+import { checkOutputs } from './outputs.js'
 
 interface CalibrateArguments {
   threads?: number
@@ -20,7 +20,7 @@ interface CalibrateArguments {
 /** `sluice calibrate`: measures this machine and writes the table that plans take their times from. */
 export async function calibrate(args: CalibrateArguments): Promise<void> {
   const threads = args.threads ?? native().cpu().threads
-  await checkOutputs(distinct({ calibration: args.output }))
+  await checkOutputs({ calibration: args.output })
   const path = args.output ?? calibrationPath(threads, args.compute)
   if (path === undefined)
     throw new OptionError(

@@ -50,13 +50,13 @@ export function outputsOf(title: string, args: PipelineArguments): Outputs {
       throw new OptionError(
         '--no-decode: expected --save-latents, got nothing to write; name a file',
       )
-    return distinct({ latents, report })
+    return { latents, report }
   }
-  return distinct({ video: output ?? nameFor(title), latents, frames, report })
+  return { video: output ?? nameFor(title), latents, frames, report }
 }
 
 /** @throws OptionError for two outputs at one place, or at none. */
-export function distinct(outputs: Outputs): Outputs {
+function checkDistinct(outputs: Outputs): void {
   for (const [kind, path] of Object.entries(outputs)) {
     if (path === '')
       throw new OptionError(
@@ -69,7 +69,6 @@ export function distinct(outputs: Outputs): Outputs {
   )
   if (twice !== undefined)
     throw new OptionError(`${twice}: expected one output there, got two; name different files`)
-  return outputs
 }
 
 /** `a-red-circle.webp`, numbered where that exists: a name that nobody chose replaces no file. */
@@ -83,17 +82,20 @@ function nameFor(title: string): string {
 }
 
 /**
- * Checks, before any work, that each output can be written and that its encoder is there.
+ * Checks, before any work, that each output has a place of its own, can be written, and that its encoder is there.
  * @throws OptionError, FileError
  */
 export async function checkOutputs(outputs: Outputs, options: VideoOptions = {}): Promise<void> {
-  for (const path of Object.values(outputs)) if (path !== undefined) checkFolder(path)
+  checkDistinct(outputs)
   const { video, ...files } = outputs
-  for (const path of Object.values(files)) {
+  for (const path of Object.values(outputs)) {
     if (path === undefined) continue
-    if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
-      throw new FileError(`${path}: expected a file, got a folder; name a file`, path)
+    checkFolder(path)
     fileBehind(path)
+  }
+  for (const path of Object.values(files)) {
+    if (path !== undefined && statSync(path, { throwIfNoEntry: false })?.isDirectory())
+      throw new FileError(`${path}: expected a file, got a folder; name a file`, path)
   }
   if (video !== undefined) await (await openVideo(video, options)).abort()
 }

@@ -7,7 +7,7 @@ import { exactBytes, formatSeconds } from './format.js'
 import { checkWishes, type FrontierArguments, showFrontier } from './frontier.js'
 import { checkInputs } from './inputs.js'
 import { dtypeOf, openPipeline, type PipelineArguments, planOptions } from './options.js'
-import { checkOutputs, distinct, withFolders } from './outputs.js'
+import { checkOutputs, withFolders } from './outputs.js'
 import { planAlternatives, reportInput, saveReport } from './report.js'
 
 interface PlanArguments extends PipelineArguments, FrontierArguments {
@@ -34,8 +34,7 @@ export async function plan(prompt: string | undefined, args: PlanArguments): Pro
       `--frontier: expected no ${wished}, which is of one plan, got both; leave one out`,
     )
   const weights = dtypeOf('--weights', args.weights)
-  const outputs = distinct({ plan: args.save, report, chart: args.chart })
-  await checkOutputs(outputs)
+  await checkOutputs({ plan: args.save, report, chart: args.chart })
   const pipeline = await openPipeline(args)
   checkInputs(pipeline, prompt, args)
   const options = planOptions(args, pipeline)

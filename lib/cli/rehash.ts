@@ -10,7 +10,7 @@ import { MapRecorder } from '../rehash/recorder.js'
 import { fullStepsOf, scheduleOf } from '../rehash/schedule.js'
 import { interruptible } from './interrupt.js'
 import { openPipeline, type PipelineArguments, planOptions } from './options.js'
-import { checkOutputs, distinct, withFolders } from './outputs.js'
+import { checkOutputs, withFolders } from './outputs.js'
 import { ProgressReport } from './progress.js'
 
 export interface MeasureArguments extends PipelineArguments {
@@ -40,7 +40,7 @@ const generalPrompts = [
 /** `sluice rehash measure`: runs all steps in full and writes how alike features are between them. */
 export async function measure(args: MeasureArguments): Promise<void> {
   const { output = 'rehash-map.json', picture } = args
-  await checkOutputs(distinct({ map: output, picture }))
+  await checkOutputs({ map: output, picture })
   await using pipeline = await openPipeline(args)
   const prompts = promptsOf(args, pipeline instanceof StableVideoDiffusion)
   const first = args.seed ?? 0
