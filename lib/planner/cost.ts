@@ -4,7 +4,7 @@ import { type Region, wholeRegion } from '../program/region.js'
 import type { DType, Tensor } from '../program/tensor.js'
 import { bandRange, type Group, restrict, type Slicing } from './group.js'
 import type { Streaming } from './streaming.js'
-import { takesWgmma } from './wgmma.js'
+import { products, takesWgmma } from './wgmma.js'
 
 /** What a device reaches, for a roofline: floating-point operations and bytes per second, and the cost of one command. */
 export interface Machine {
@@ -68,11 +68,14 @@ export function roofline(target: Target): CostModel {
 /** Sums of products by wgmma beside those by mma.sync, which reaches some 0.6 of the peak on compute capability 9.0. */
 const wgmmaSpeed = 1.7
 
+/** Products of bfloat16 beside those of float32 (bench/results/kernels-amd-epyc-avx512-bf16-2.md: 1.5 to 1.6 of the same peak, over 0.87). */
+const bf16Speed = 1.6
+
 /** How many times as fast as the machine's own a node's products are: in bfloat16, or by wgmma. */
 function speedOf(node: Node, weights: DType, { compute, wgmma }: Target): number {
   const stored = operand(node, 'source')?.dtype
   if (wgmma && stored && takesWgmma(node, stored, weights)) return wgmmaSpeed
-  return compute === 'bf16' && operand(node, 'weight') ? 1.6 : 1
+  return compute === 'bf16' && products.has(node.op) ? bf16Speed : 1
 }
 
 export function rooflineSeconds(machine: Machine, node: Node, wanted: Region, speed = 1): number {

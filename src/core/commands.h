@@ -150,9 +150,12 @@ static constexpr int32_t conv_block(int32_t channels, int32_t taps, Act act) {
   return ((channels + blocks - 1) / blocks + 15) / 16 * 16;
 }
 
+/** Outputs up to which a convolution on a CPU sums lanes of input channels (conv_narrow.hpp). */
+constexpr int32_t kFewOutputs = 4;
+
 /** Whether a convolution takes two input channels at a time, in bfloat16. */
 static constexpr bool conv_in_pairs(int32_t compute, int32_t inputs, int32_t outputs) {
-  return compute == 1 && inputs % 2 == 0 && outputs > 4;
+  return compute == 1 && inputs % 2 == 0 && outputs > kFewOutputs;
 }
 
 /** Partial statistics, one (mean, M2) pair per frame, row and block of channels, over the row's

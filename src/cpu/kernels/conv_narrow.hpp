@@ -10,9 +10,8 @@
 
 namespace sluice::SLUICE_ISA_NAMESPACE {
 
-constexpr int32_t kNarrowOutputs = 4;     // at most,
-constexpr int32_t kNarrowPair = 2;        // and at a time: their weights stay in the first cache
-constexpr int32_t kNarrowChannels = 64;   // of a piece
+constexpr int32_t kNarrowPair = 2;      // outputs at a time: their weights stay in the first cache
+constexpr int32_t kNarrowChannels = 64; // of a piece
 constexpr int32_t kNarrowDepth = 9 * 320; // taps times the channels of a block, at most
 /** Pixels whose sums are kept in registers at a time. */
 constexpr int32_t kNarrowPixels = kTilePanels > 1 ? 8 : 2;
@@ -20,7 +19,7 @@ constexpr int32_t kNarrowPixels = kTilePanels > 1 ? 8 : 2;
 /** Decided by the operation alone, never by the slice: the lanes of a sum are another order. */
 inline bool is_narrow(const Conv &v) {
   const int32_t taps = v.c.kernel_h * v.c.kernel_w;
-  return v.c.outputs <= kNarrowOutputs && !v.geglu && !v.in_pairs && v.in_channels % 16 == 0 &&
+  return v.c.outputs <= kFewOutputs && !v.geglu && !v.in_pairs && v.in_channels % 16 == 0 &&
          v.block % 16 == 0 && v.block * taps <= kNarrowDepth;
 }
 
@@ -37,7 +36,7 @@ class NarrowWeights {
  private:
   int32_t block_ = -1; ///< its first channel
   int32_t depth_ = 0;  ///< weights of an output
-  alignas(64) float values_[kNarrowDepth * kNarrowOutputs];
+  alignas(64) float values_[kNarrowDepth * kFewOutputs];
 };
 
 template <class W>
@@ -65,9 +64,13 @@ void NarrowWeights::take(const Conv &v, Channels channels) {
   }
 }
 
+/** Sums of a few pixels, still by lanes. */
+template <int N>
+using NarrowSums = f32x16[kNarrowPixels][N];
+
 /** Sums of the lanes, as [kNarrowPixels][N]. */
 template <int N>
-void add_lanes(const f32x16 (&acc)[kNarrowPixels][N], float *sums) {
+void add_lanes(const NarrowSums<N> &acc, float *sums) {
   if constexpr (kNarrowPixels * N >= 8) {
     f32x16 lanes[16];
 #pragma GCC unroll 16
@@ -100,9 +103,6 @@ struct NarrowPiece {
   }
 };
 
-template <int N>
-using NarrowSums = f32x16[kNarrowPixels][N];
-
 /** Adds the products of a piece for a few pixels. */
 template <int N>
 void add_narrow(const Conv &v, const Tile &tile, const float *const (&from)[kNarrowPixels],
@@ -131,7 +131,7 @@ void add_narrow_row(const Conv &v, const Tile &tile, const float *from, const Na
                     NarrowSums<N> &sums) {
   constexpr int kTaps = 3;
   const int64_t stride = v.c.pixel_stride;
-  f32x16 acc[kNarrowPixels][N];
+  NarrowSums<N> acc;
 #pragma GCC unroll 8
   for (int i = 0; i < kNarrowPixels; ++i) {
 #pragma GCC unroll 2
