@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { outcome } from './support.js'
+import { launchesOf } from './support.js'
 
 const program = fileURLToPath(
   new URL('../../../build/emulation/emulation_defects', import.meta.url),
@@ -45,17 +45,7 @@ function saysWhere(name: string, said: string, lines: readonly string[]): void {
   assert.match(lines[Number(line) - 1]!, /load|store|sync|copy_|shuffle|mma/, said)
 }
 
-async function launches(env: Record<string, string> = {}): Promise<[string, string][]> {
-  const { code, output } = await outcome(program, seeds, env)
-  assert.is(code, 0, output)
-  return output
-    .trim()
-    .split('\n')
-    .map(line => {
-      const end = line.indexOf(': ', line.startsWith('sound: ') ? 7 : 0)
-      return [line.slice(0, end), line.slice(end + 2)]
-    })
-}
+const launches = (env: Record<string, string> = {}) => launchesOf(program, seeds, env)
 
 test('every defect is found and no sound kernel accused, in 20 orders of threads', async () => {
   const seen = new Set<string>()

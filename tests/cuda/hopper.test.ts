@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { outcome } from './support.js'
+import { launchesOf } from './support.js'
 
 const program = fileURLToPath(new URL('../../../build/emulation/emulation_hopper', import.meta.url))
 const seeds = Array.from({ length: 20 }, (_, i) => `${i}`)
@@ -51,17 +51,8 @@ const found: Record<string, RegExp> = {
   'more registers taken than there are': /deadlock: thread \d+ waits for setmaxnreg\.inc/,
 }
 
-async function launches(env: Record<string, string> = {}): Promise<[string, string][]> {
-  const { code, output } = await outcome(program, env.SLUICE_EMULATION_ARCH ? ['0'] : seeds, env)
-  assert.is(code, 0, output)
-  return output
-    .trim()
-    .split('\n')
-    .map(line => {
-      const end = line.indexOf(': ', line.startsWith('sound: ') ? 7 : 0)
-      return [line.slice(0, end), line.slice(end + 2)]
-    })
-}
+const launches = (env: Record<string, string> = {}) =>
+  launchesOf(program, env.SLUICE_EMULATION_ARCH ? ['0'] : seeds, env)
 
 test('every defect is found and no sound kernel accused, in 20 orders of events', async () => {
   const seen = new Set<string>()

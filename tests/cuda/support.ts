@@ -49,6 +49,23 @@ export async function outcome(
   return { code, output }
 }
 
+/** What a program of planted defects says of each launch, by its name. */
+export async function launchesOf(
+  program: string,
+  seeds: readonly string[],
+  env: Record<string, string> = {},
+): Promise<[string, string][]> {
+  const { code, output } = await outcome(program, seeds, env)
+  assert.is(code, 0, output)
+  return output
+    .trim()
+    .split('\n')
+    .map(line => {
+      const end = line.indexOf(': ', line.startsWith('sound: ') ? 7 : 0)
+      return [line.slice(0, end), line.slice(end + 2)]
+    })
+}
+
 /**
  * Runs a family's command tests of the CPU's kernels on the emulated GPU.
  * @throws where one fails, or none ran
