@@ -21,7 +21,7 @@ class Claims {
       emulation::claim(static_cast<char *>(launch.bases[r.slot]) + r.begin, r.end - r.begin,
                        r.written);
     }
-    emulation::claim(launch.trouble, sizeof *launch.trouble, true);
+    emulation::claim_flag(launch.trouble, sizeof *launch.trouble);
   }
   ~Claims() { emulation::clear_claims(); }
   Claims(const Claims &) = delete;

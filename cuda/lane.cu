@@ -23,7 +23,7 @@ Idle &idle() {
 
 int Lane::open(const Complaint &complaint) {
   SLUICE_CUDA_TRY(complaint, cudaSetDevice(device.ordinal));
-  SLUICE_CUDA_TRY(complaint, cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  SLUICE_CUDA_TRY(complaint, kernels.open());
   void *memory = nullptr;
   SLUICE_CUDA_TRY(complaint, cudaHostAlloc(&memory, sizeof(int32_t), cudaHostAllocMapped));
   trouble = static_cast<int32_t *>(memory);
@@ -40,12 +40,11 @@ int Lane::open(const Complaint &complaint) {
 
 Lane::~Lane() {
   cudaSetDevice(device.ordinal);
-  if (stream) cudaStreamSynchronize(stream);
+  kernels.finish();
   for (cudaEvent_t event : {ends[0], ends[1], began, ended}) {
     if (event) cudaEventDestroy(event);
   }
   if (trouble) cudaFreeHost(trouble);
-  if (stream) cudaStreamDestroy(stream);
   cudaGetLastError();
 }
 

@@ -1,13 +1,14 @@
 /**
  * @file
- * What a run works on: a stream, its copies, the graphs of its segments. A lane outlives the run
- * and serves the next one, so that a repeated step finds its graphs; lanes go with their device's
- * last block.
+ * What a run works on: streams of kernels and copies, the graphs of its segments. A lane outlives
+ * the run and serves the next one, so that a repeated step finds its graphs; lanes go with their
+ * device's last block.
  */
 #pragma once
 
 #include "copies.hpp"
 #include "graphs.hpp"
+#include "kernel_streams.hpp"
 
 namespace sluice::cuda {
 
@@ -21,7 +22,7 @@ struct Lane {
   int open(const Complaint &complaint);
 
   const Device &device;
-  cudaStream_t stream = nullptr;
+  KernelStreams kernels;
   /** Host memory that kernels see: other than 0 once a command met data that it cannot use. */
   int32_t *trouble = nullptr;
   Copies copies;

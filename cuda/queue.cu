@@ -9,36 +9,64 @@
 namespace sluice::cuda {
 namespace {
 
+/** Whether a variable that is read once does not say 0. */
+bool is_wanted(const char *variable) {
+  const char *const text = std::getenv(variable);
+  return !text || std::strcmp(text, "0") != 0;
+}
+
 /** SLUICE_CUDA_GRAPHS=0 launches every kernel by itself, for tools that report single launches. */
 bool wants_graphs() {
-  static const bool wanted = [] {
-    const char *const text = std::getenv("SLUICE_CUDA_GRAPHS");
-    return !text || std::strcmp(text, "0") != 0;
-  }();
+  static const bool wanted = is_wanted("SLUICE_CUDA_GRAPHS");
   return wanted;
+}
+
+/** SLUICE_CUDA_OVERLAP=0 launches one kernel after another. */
+bool wants_overlap() {
+  static const bool wanted = is_wanted("SLUICE_CUDA_OVERLAP");
+  return wanted;
+}
+
+/** Launches a segment's commands on the streams that they are placed on. */
+int launch_placed(Lane &lane, const Segment &segment, const std::vector<Placement> &placements,
+                  void *const *bases, int32_t *taken, const Complaint &complaint) {
+  KernelStreams &kernels = lane.kernels;
+  SLUICE_CUDA_TRY(complaint, kernels.begin(placements));
+  const int32_t *at = segment.words;
+  for (*taken = 0; *taken < segment.count; ++*taken) {
+    const Placement &placement = placements[size_t(*taken)];
+    const Header &command = reinterpret_cast<const Header &>(*at);
+    SLUICE_CUDA_TRY(complaint, kernels.enter(placement));
+    const Launch launch{lane.device, kernels.of(placement), bases, lane.trouble, lane.copies};
+    if (const int status = dispatch(command, launch, complaint); status != SLUICE_OK) return status;
+    SLUICE_CUDA_TRY(complaint, kernels.leave(placement, size_t(*taken)));
+    at += command.words;
+  }
+  return SLUICE_OK;
 }
 
 int launch_each(Lane &lane, const Segment &segment, void *const *bases, int32_t *taken,
                 const Complaint &complaint) {
-  const Launch launch{lane.device, lane.stream, bases, lane.trouble, lane.copies};
-  const int32_t *at = segment.words;
-  for (*taken = 0; *taken < segment.count; ++*taken) {
-    const Header &command = reinterpret_cast<const Header &>(*at);
-    if (const int status = dispatch(command, launch, complaint); status != SLUICE_OK) return status;
-    at += command.words;
-  }
+  const std::vector<Placement> placements =
+      wants_overlap() ? place(segment) : std::vector<Placement>(size_t(segment.count));
+  const int status = launch_placed(lane, segment, placements, bases, taken, complaint);
+  // Also where a command failed: those before it are waited for with the main stream.
+  const cudaError_t ended = lane.kernels.end();
+  if (status != SLUICE_OK) return status;
+  SLUICE_CUDA_TRY(complaint, ended);
   return SLUICE_OK;
 }
 
 /** Captures the segment's launches and makes them a graph; none where there is no memory for it. */
 int capture(Lane &lane, const Segment &segment, void *const *bases, Graphs::Entry &entry,
             int32_t *taken, const Complaint &complaint) {
-  SLUICE_CUDA_TRY(complaint, cudaStreamBeginCapture(lane.stream, cudaStreamCaptureModeThreadLocal));
+  SLUICE_CUDA_TRY(complaint,
+                  cudaStreamBeginCapture(lane.kernels.main(), cudaStreamCaptureModeThreadLocal));
   const int status = launch_each(lane, segment, bases, taken, complaint);
   // A graph holds its copies whole: those that are open end with it.
-  const cudaError_t joined = lane.copies.join_all(lane.stream);
+  const cudaError_t joined = lane.copies.join_all(lane.kernels.main());
   cudaGraph_t graph = nullptr;
-  const cudaError_t ended = cudaStreamEndCapture(lane.stream, &graph);
+  const cudaError_t ended = cudaStreamEndCapture(lane.kernels.main(), &graph);
   if (status != SLUICE_OK) {
     if (graph) cudaGraphDestroy(graph);
     cudaGetLastError();
@@ -67,7 +95,7 @@ int launch_segment(Lane &lane, const Segment &segment, void *const *bases, int32
     if (status != SLUICE_OK) return status;
   }
   if (entry.graph) {
-    SLUICE_CUDA_TRY(complaint, cudaGraphLaunch(entry.graph, lane.stream));
+    SLUICE_CUDA_TRY(complaint, cudaGraphLaunch(entry.graph, lane.kernels.main()));
     *taken = segment.count;
     return SLUICE_OK;
   }
@@ -75,7 +103,7 @@ int launch_segment(Lane &lane, const Segment &segment, void *const *bases, int32
   const int status = launch_each(lane, segment, bases, taken, complaint);
   if (status != SLUICE_OK) return status;
   // As in a graph: no copy goes on from one segment into the next.
-  SLUICE_CUDA_TRY(complaint, lane.copies.join_all(lane.stream));
+  SLUICE_CUDA_TRY(complaint, lane.copies.join_all(lane.kernels.main()));
   return SLUICE_OK;
 }
 
@@ -83,14 +111,15 @@ int submit_next(sluice_queue &queue, const int32_t *commands, int32_t count, voi
                 int32_t *taken, const Complaint &complaint) {
   Lane &lane = *queue.lane;
   SLUICE_CUDA_TRY(complaint, cudaSetDevice(lane.device.ordinal));
-  if (queue.segments == 0) SLUICE_CUDA_TRY(complaint, cudaEventRecord(lane.began, lane.stream));
+  if (queue.segments == 0)
+    SLUICE_CUDA_TRY(complaint, cudaEventRecord(lane.began, lane.kernels.main()));
   cudaEvent_t &end = lane.ends[queue.segments % Lane::kUnderWay];
   // The end of the segment that far back; one that was never recorded counts as reached.
   SLUICE_CUDA_TRY(complaint, cudaEventSynchronize(end));
   const Segment segment = next_segment(commands, count, lane.device);
   const int status = launch_segment(lane, segment, bases, taken, complaint);
   if (status != SLUICE_OK) return status;
-  SLUICE_CUDA_TRY(complaint, cudaEventRecord(end, lane.stream));
+  SLUICE_CUDA_TRY(complaint, cudaEventRecord(end, lane.kernels.main()));
   queue.segments += 1;
   return SLUICE_OK;
 }
@@ -98,7 +127,7 @@ int submit_next(sluice_queue &queue, const int32_t *commands, int32_t count, voi
 int finish_all(sluice_queue &queue, int64_t *nanoseconds, const Complaint &complaint) {
   Lane &lane = *queue.lane;
   SLUICE_CUDA_TRY(complaint, cudaSetDevice(lane.device.ordinal));
-  SLUICE_CUDA_TRY(complaint, cudaEventRecord(lane.ended, lane.stream));
+  SLUICE_CUDA_TRY(complaint, cudaEventRecord(lane.ended, lane.kernels.main()));
   SLUICE_CUDA_TRY(complaint, cudaEventSynchronize(lane.ended));
   SLUICE_CUDA_TRY(complaint, lane.copies.finish());
   if (queue.segments > 0) {
@@ -132,8 +161,8 @@ int create_queue(const Device &device, sluice_queue **out, const Complaint &comp
 void destroy_queue(sluice_queue *queue) {
   if (!queue) return;
   cudaSetDevice(queue->lane->device.ordinal);
-  const bool idle = cudaStreamSynchronize(queue->lane->stream) == cudaSuccess &&
-                    queue->lane->copies.finish() == cudaSuccess;
+  const bool idle =
+      queue->lane->kernels.finish() == cudaSuccess && queue->lane->copies.finish() == cudaSuccess;
   cudaGetLastError();
   return_lane(queue->lane, queue->usable && idle);
   delete queue;

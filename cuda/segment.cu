@@ -27,7 +27,8 @@ double pixels(const Command &c) {
   return double(c.frames) * c.rows * c.cols;
 }
 
-/** Seconds that a command takes on one multiprocessor, about. */
+} // namespace
+
 double seconds_of(const Header &header) {
   switch (header.opcode) {
     case Opcode::conv: {
@@ -72,8 +73,6 @@ double seconds_of(const Header &header) {
       return 0;
   }
 }
-
-} // namespace
 
 Segment next_segment(const int32_t *words, int32_t count, const Device &device) {
   Segment segment{words, 0, 0}, without_copies = segment;

@@ -17,6 +17,9 @@ struct Segment {
   int32_t word_count; ///< of all of them
 };
 
+/** Seconds that a command takes on one multiprocessor, about: rather more than it does. */
+double seconds_of(const Header &command);
+
 /** The next segment of `count` commands, at least one; a function of the commands and the device
  * alone, so that a run finds the segments of the last one. */
 Segment next_segment(const int32_t *words, int32_t count, const Device &device);

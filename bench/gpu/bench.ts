@@ -157,20 +157,40 @@ async function requestOf(c: NetworkCase, steps: number): Promise<NetworkRequest>
 const gigabytes = (bytes: number | null | undefined): string =>
   typeof bytes === 'number' ? `${(bytes / 1e9).toFixed(2)} GB` : 'bytes not known'
 
-/** Ours without a budget, then within the budgets; a budget that cannot hold is a result too. */
+/** One way to run ours, and what came of it. */
+interface Way {
+  readonly name: string
+  readonly budget?: string
+  readonly env?: Readonly<Record<string, string>>
+}
+
+/** Ours without a budget, within the budgets, and in the first of them without slices beside each other. */
+const waysOf = (what: 'step' | 'video', budgets: readonly string[]): Way[] => [
+  { name: 'budget none' },
+  ...budgets.map(budget => ({ name: `budget ${budget}`, budget })),
+  ...(what === 'step'
+    ? budgets.slice(0, 1).map(budget => ({
+        name: `budget ${budget}, one stream`,
+        budget,
+        env: { SLUICE_CUDA_OVERLAP: '0' },
+      }))
+    : []),
+]
+
+/** A budget that cannot hold is a result too. */
 async function ours<T>(
-  name: string,
+  what: 'step' | 'video',
   request: NetworkRequest,
   budgets: readonly string[],
   seconds: number,
-): Promise<{ first: Outcome; all: { budget: string; outcome: Outcome; result?: T }[] }> {
-  const all: { budget: string; outcome: Outcome; result?: T }[] = []
+): Promise<{ first: Outcome; all: { way: Way; outcome: Outcome; result?: T }[] }> {
+  const all: { way: Way; outcome: Outcome; result?: T }[] = []
   const end = performance.now() + seconds * 1000
-  for (const budget of ['none', ...budgets]) {
+  for (const way of waysOf(what, budgets)) {
     const rest = (end - performance.now()) / 1000
-    const args = [JSON.stringify(request), ...(budget === 'none' ? [] : [budget])]
-    const outcome = await program(name, args, Math.max(1, rest))
-    all.push({ budget, outcome, result: outcome.values as T | undefined })
+    const args = [JSON.stringify(request), ...(way.budget ? [way.budget] : [])]
+    const outcome = await program(what, args, Math.max(1, rest), way.env)
+    all.push({ way, outcome, result: outcome.values as T | undefined })
   }
   return { first: all[0]!.outcome, all }
 }
@@ -191,10 +211,10 @@ function networkItem(what: 'step' | 'video', c: NetworkCase): Item {
       const theirs = await askRival<RivalResult>('gpu_networks', asked, rival, rest)
       const unit = what === 'step' ? 'milliseconds' : 'secondsPerStep'
       const fastest = all[0]!.result?.[unit]
-      const lines = all.map(({ budget, outcome, result }) =>
+      const lines = all.map(({ way, outcome, result }) =>
         result
-          ? `budget ${budget}: ${result[unit].toPrecision(4)} ${unit}, ${gigabytes(result.peakBytes)} planned, ${gigabytes(result.deviceBytes)} of the device`
-          : `budget ${budget}: ${outcome.detail}`,
+          ? `${way.name}: ${result[unit].toPrecision(4)} ${unit}, ${gigabytes(result.peakBytes)} planned, ${gigabytes(result.deviceBytes)} of the device`
+          : `${way.name}: ${outcome.detail}`,
       )
       for (const [name, variant] of Object.entries(theirs.variants ?? {})) {
         const time = variant[unit]

@@ -170,6 +170,10 @@ void claim(const void *address, uint64_t bytes, bool written) {
   claims.push_back({uint64_t(address), uint64_t(address) + bytes, written});
 }
 
+void claim_flag(const void *address, uint64_t bytes) {
+  claims.push_back({uint64_t(address), uint64_t(address) + bytes, true, true});
+}
+
 void clear_claims() { claims.clear(); }
 
 const std::vector<Claimed> &claims_now() { return claims; }

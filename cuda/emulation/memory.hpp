@@ -26,11 +26,14 @@ void remove_allocation(const void *address);
  * claims, kernels may touch all allocations.
  */
 void claim(const void *address, uint64_t bytes, bool written);
+/** Claims what launches write in any order, the same each time. */
+void claim_flag(const void *address, uint64_t bytes);
 void clear_claims();
 
 struct Claimed {
   uint64_t begin, end;
   bool written;
+  bool any_order = false;
 };
 /** What kernels of this OS thread may touch, for a launch that comes later. */
 const std::vector<Claimed> &claims_now();

@@ -11,6 +11,10 @@
 #include "emulation/machine.hpp"
 #include "emulation/stream.hpp"
 
+using sluice::emulation::Claimed;
+using sluice::emulation::give;
+using sluice::emulation::Work;
+
 namespace {
 
 constexpr size_t kGranule = size_t(2) << 20;
@@ -248,9 +252,9 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
   if (width > to_pitch || width > from_pitch) return noted(cudaErrorInvalidValue);
   char *const out = static_cast<char *>(to);
   const char *const in = static_cast<const char *>(from);
-  const auto span = [&](const char *first, size_t pitch) {
+  const auto span = [&](const char *first, size_t pitch, bool written) {
     const uint64_t begin = reinterpret_cast<uint64_t>(first);
-    return sluice::emulation::Bytes{begin, lines ? begin + (lines - 1) * pitch + width : begin};
+    return Claimed{begin, lines ? begin + (lines - 1) * pitch + width : begin, written};
   };
   const auto copy = [=] {
     for (size_t i = 0; i < lines; ++i) std::memcpy(out + i * to_pitch, in + i * from_pitch, width);
@@ -259,18 +263,21 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
   const auto poison = [=] {
     for (size_t i = 0; i < lines; ++i) std::memset(out + i * to_pitch, 0xff, width);
   };
-  return noted(
-      sluice::emulation::give(stream, {sluice::emulation::Work::Kind::copy, copy,
-                                       span(out, to_pitch), span(in, from_pitch), poison}));
+  return noted(give(stream, {Work::Kind::copy,
+                             "copy",
+                             copy,
+                             {span(out, to_pitch, true), span(in, from_pitch, false)},
+                             poison}));
 }
 
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
+  const uint64_t address = reinterpret_cast<uint64_t>(to);
   const auto fill = [=] {
     std::memset(to, value, bytes);
     return cudaSuccess;
   };
   return noted(
-      sluice::emulation::give(stream, {sluice::emulation::Work::Kind::fill, fill, {}, {}, {}}));
+      give(stream, {Work::Kind::fill, "fill", fill, {{address, address + bytes, true}}, {}}));
 }
 
 // --- The driver's mapped memory -----------------------------------------------------------------

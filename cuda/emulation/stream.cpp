@@ -1,12 +1,12 @@
 #include "emulation/stream.hpp"
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <list>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,17 +14,24 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "emulation/memory.hpp"
+#include "emulation/past.hpp"
 
 namespace sluice::emulation {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
+uint64_t next_number() {
+  static std::atomic<uint64_t> last = 0;
+  return ++last;
+}
+
 /** A stream's work in order: pieces before `done` are. */
 struct Line {
+  const uint64_t number = next_number();
   std::deque<Work> waiting;
   uint64_t done = 0;
+  Past past; ///< what comes before its next piece, of other lines
   uint64_t issued() const { return done + waiting.size(); }
 };
 using LineHandle = std::shared_ptr<Line>;
@@ -33,15 +40,14 @@ using LineHandle = std::shared_ptr<Line>;
 struct Moment {
   LineHandle line;
   uint64_t at = 0;
+  Past past;
 };
 
-/** Copies that have begun and not ended, of all lines. */
-struct Flight {
-  const Line *line;
-  Bytes to, from;
-};
-std::mutex flights_lock;
-std::list<Flight> flights;
+Moment moment_of(const LineHandle &line) {
+  Moment now{line, line->issued(), line->past};
+  now.past.raise(line->number, now.at);
+  return now;
+}
 
 void trace(const std::string &line) {
   const char *const path = std::getenv("SLUICE_EMULATION_TRACE");
@@ -53,30 +59,6 @@ void trace(const std::string &line) {
   close(file);
 }
 
-/** Whether work of `line` meets a copy of another that may still be under way. */
-std::string conflict(const Line *line, const Bytes &bytes, bool written) {
-  const std::lock_guard guard(flights_lock);
-  for (const Flight &flight : flights) {
-    if (flight.line == line) continue;
-    if (bytes.overlaps(flight.to))
-      return written ? "writes what a copy under way writes: a wait is missing"
-                     : "reads what a copy under way writes: a wait is missing";
-    if (written && bytes.overlaps(flight.from))
-      return "writes what a copy under way reads: a wait is missing";
-  }
-  return {};
-}
-
-void land(const Line *line, const Work &work) {
-  if (work.kind != Work::Kind::copy) return;
-  const std::lock_guard guard(flights_lock);
-  for (auto it = flights.begin(); it != flights.end(); ++it) {
-    if (it->line != line || it->to.begin != work.to.begin) continue;
-    flights.erase(it);
-    return;
-  }
-}
-
 /** Does a line's work until `at` is done. The first failure; what follows it is done all the same.
  */
 cudaError_t drain(Line &line, uint64_t at) {
@@ -85,10 +67,17 @@ cudaError_t drain(Line &line, uint64_t at) {
     const Work work = std::move(line.waiting.front());
     line.waiting.pop_front();
     line.done += 1;
-    land(&line, work);
     const cudaError_t one = work.run();
     if (code == cudaSuccess) code = one;
   }
+  return code;
+}
+
+/** Does what the host waits for. */
+cudaError_t wait_for(const Moment &moment) {
+  if (!moment.line) return cudaSuccess;
+  const cudaError_t code = drain(*moment.line, moment.at);
+  settle(moment.past);
   return code;
 }
 
@@ -152,8 +141,8 @@ using namespace sluice::emulation;
 
 struct EmulatedStream {
   LineHandle line = std::make_shared<Line>();
-  /** The line that this stream waited for last. */
-  LineHandle other;
+  /** Lines that this stream has waited for. */
+  std::vector<LineHandle> others;
   std::shared_ptr<Captured> capture;
   size_t branch = 0;
 
@@ -183,31 +172,30 @@ struct EmulatedGraphExec {
 namespace sluice::emulation {
 namespace {
 
-cudaError_t put(const LineHandle &line, const LineHandle &other, Work work) {
-  if (work.kind == Work::Kind::copy) {
-    for (const auto &[bytes, written] : {std::pair{work.to, true}, std::pair{work.from, false}}) {
-      if (const std::string why = conflict(line.get(), bytes, written); !why.empty())
-        return lost("copy: it " + why);
-    }
-    if (work.poison) work.poison();
-    const std::lock_guard guard(flights_lock);
-    flights.push_back({line.get(), work.to, work.from});
-  }
+cudaError_t put(const LineHandle &line, const std::vector<LineHandle> &others, Work work) {
+  if (std::string why =
+          add_work(work.name, line->number, line->issued() + 1, line->past, work.touched);
+      !why.empty())
+    return lost(why);
+  if (work.poison) work.poison();
   const bool now = work.kind == Work::Kind::kernel;
   line->waiting.push_back(std::move(work));
-  if (other && gets_on()) drain(*other, other->done + 1);
+  for (const LineHandle &other : others) {
+    if (other != line && gets_on()) drain(*other, other->done + 1);
+  }
   return now ? drain(*line, line->issued()) : cudaSuccess;
 }
 
 /** What comes next in a line waits for a moment of another: that is caught up with at once. */
 cudaError_t put_wait(const LineHandle &line, const Moment &moment) {
+  line->past.merge(moment.past);
   return !moment.line || moment.line == line ? cudaSuccess : drain(*moment.line, moment.at);
 }
 
 } // namespace
 
 cudaError_t give(cudaStream_t stream, Work work) {
-  if (!stream->captures()) return put(stream->line, stream->other, std::move(work));
+  if (!stream->captures()) return put(stream->line, stream->others, std::move(work));
   Captured &captured = *stream->capture;
   captured.count(stream->branch);
   captured.calls.push_back({Captured::Call::Kind::work, stream->branch, std::move(work), 0});
@@ -221,20 +209,14 @@ cudaError_t launch_kernel(cudaStream_t stream, const char *name, const Shape &sh
     std::string fault = run_grid(name, shape, body);
     return fault.empty() ? cudaSuccess : lost(fault);
   }
-  if (!stream->captures()) trace("launch " + kernel);
-  Work work{Work::Kind::kernel, {}, {}, {}, {}};
-  work.run = [kernel, shape, body = std::move(body), claims = claims_now()] {
+  if (!stream->captures())
+    trace("launch " + kernel + " on " + std::to_string(stream->line->number));
+  const auto run = [kernel, shape, body = std::move(body), claims = claims_now()] {
     ClaimsScope scope(claims);
-    std::string fault;
-    for (const Claimed &claimed : claims) {
-      if (!fault.empty()) break;
-      fault = conflict(nullptr, {claimed.begin, claimed.end}, claimed.written);
-      if (!fault.empty()) fault = kernel + ": an operand of it " + fault;
-    }
-    if (fault.empty()) fault = run_grid(kernel.c_str(), shape, body);
+    const std::string fault = run_grid(kernel.c_str(), shape, body);
     return fault.empty() ? cudaSuccess : lost(fault);
   };
-  return give(stream, std::move(work));
+  return give(stream, {Work::Kind::kernel, kernel, run, claims_now(), {}});
 }
 
 } // namespace sluice::emulation
@@ -247,13 +229,13 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned) {
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  drain(*stream->line, stream->line->issued());
+  wait_for(moment_of(stream->line));
   delete stream;
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  if (!stream->captures()) return drain(*stream->line, stream->line->issued());
+  if (!stream->captures()) return wait_for(moment_of(stream->line));
   stream->capture->broken = "a captured stream was waited for";
   return cudaErrorStreamCaptureUnsupported;
 }
@@ -261,7 +243,9 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   if (!event->capture && !stream->captures()) {
     const LineHandle &other = event->moment.line;
-    if (other && other != stream->line && other != stream->other) stream->other = other;
+    std::vector<LineHandle> &others = stream->others;
+    if (other && std::find(others.begin(), others.end(), other) == others.end())
+      others.push_back(other);
     return put_wait(stream->line, event->moment);
   }
   if (!event->capture || event->capture->ended ||
@@ -293,7 +277,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   event->capture = stream->captures() ? stream->capture : nullptr;
   if (!event->capture) {
-    event->moment = {stream->line, stream->line->issued()};
+    event->moment = moment_of(stream->line);
     event->time = Clock::now();
     return cudaSuccess;
   }
@@ -310,7 +294,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     event->capture->broken = "an event of a capture was waited for";
     return cudaErrorCapturedEvent;
   }
-  return event->moment.line ? drain(*event->moment.line, event->moment.at) : cudaSuccess;
+  return wait_for(event->moment);
 }
 
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to) {
@@ -374,17 +358,17 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
   std::vector<Moment> events(captured.events.size());
   cudaError_t code = cudaSuccess;
   for (const Captured::Call &call : captured.calls) {
-    const LineHandle &line = lines[call.branch], other = lines.size() > 1 ? lines.back() : nullptr;
+    const LineHandle &line = lines[call.branch];
     switch (call.kind) {
       case Captured::Call::Kind::record:
-        events[call.event] = {line, line->issued()};
+        events[call.event] = moment_of(line);
         break;
       case Captured::Call::Kind::wait:
         if (const cudaError_t one = put_wait(line, events[call.event]); code == cudaSuccess)
           code = one;
         break;
       case Captured::Call::Kind::work:
-        if (const cudaError_t one = put(line, other, call.work); code == cudaSuccess) code = one;
+        if (const cudaError_t one = put(line, lines, call.work); code == cudaSuccess) code = one;
         break;
     }
   }

@@ -3,33 +3,32 @@
  * Streams, events and graphs of the emulated runtime. A kernel runs when it is launched; a copy as
  * late as the calls allow: when its stream or an event after it is waited for, by the host or by
  * another stream, or when its own stream comes to a kernel, or, where there is a schedule seed, at
- * some moment before. Until then its destination holds no number, and a kernel that touches what a
- * copy under way writes, or writes what it reads, is an error: a wait is missing.
+ * some moment before. Until then its destination holds no number. Work that meets another stream's
+ * and does not come after it is an error: a wait is missing (past.hpp).
  */
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "emulation/machine.hpp"
+#include "emulation/memory.hpp"
 #include "emulation/runtime.hpp"
 
 namespace sluice::emulation {
 
-struct Bytes {
-  uint64_t begin = 0, end = 0;
-  bool overlaps(const Bytes &other) const { return begin < other.end && other.begin < end; }
-};
-
 /** One piece of a stream's work. */
 struct Work {
   enum class Kind { kernel, copy, fill } kind;
+  std::string name;
   /** Does it. */
   std::function<cudaError_t()> run;
-  /** What a copy writes and reads; a fill writes alone. */
-  Bytes to, from;
-  /** Leaves no number where the copy writes. */
+  /** What it may touch. */
+  std::vector<Claimed> touched;
+  /** Leaves no number where a copy writes. */
   std::function<void()> poison;
 };
 

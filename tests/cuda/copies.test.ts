@@ -89,7 +89,11 @@ test('what comes after the join sees the copy, also as a graph', async () => {
 
 test('a kernel that reads what a copy still writes is found', async () => {
   const missing = execute(fetch(1), silu(landing, out))
-  await rejectsCode(missing, 'device-lost', /reads what a copy under way writes: a wait is missing/)
+  await rejectsCode(
+    missing,
+    'device-lost',
+    /reads what copy on another stream writes: a wait is missing/,
+  )
   const early = execute(join(1), fetch(1), silu(landing, out))
   await rejectsCode(early, 'device-lost', /a wait is missing/)
   const other = execute(fetch(1), fetch(2), join(1), silu(landing, out))
@@ -99,7 +103,11 @@ test('a kernel that reads what a copy still writes is found', async () => {
 test('a kernel that writes what a copy still reads is found', async () => {
   near((await execute(store(1), join(1), silu(source, source))).kept, input)
   const missing = execute(store(1), silu(source, source), join(1))
-  await rejectsCode(missing, 'device-lost', /writes what a copy under way reads: a wait is missing/)
+  await rejectsCode(
+    missing,
+    'device-lost',
+    /writes what copy on another stream reads: a wait is missing/,
+  )
 })
 
 test('the end of a run waits for its copies', async () => {
