@@ -1,4 +1,4 @@
-// Mutants of the CUDA kernels: what is planted where. All mutants of a file live in one text, each
+// Mutants of the CUDA kernels and streams: what is planted where. All mutants of a file live in one text, each
 // behind `mutant(N)`, so that one compilation serves them all and a run chooses its mutant.
 
 /** Ways in which the sources of kernels are changed: `find` matches a site, `make` gives its wrong twins by name. */
@@ -206,10 +206,38 @@ const RULES = [
     make: ([, t]) => ({ 'read the other way': `ptx::load_matrices${t ? '' : '_transposed'}(` }),
     call: true,
   },
+  // Streams: what the host and other streams wait for, which commands come after which.
+  {
+    find: /(?<=SLUICE_CUDA_TRY\(complaint, |code = |return |[?:] )cuda(Stream|Event)(WaitEvent|Record|Synchronize)\(/,
+    kind: 'stream wait',
+    make: () => ({ 'left out': 'cudaSuccess' }),
+    expression: true,
+  },
+  {
+    find: /\blane\.copies\.join_all\(/,
+    kind: 'stream wait',
+    make: () => ({ 'left out': 'cudaSuccess' }),
+    expression: true,
+  },
+  { find: /\bdone\[j\]/, kind: 'stream order', make: () => ({ "a copy's begin": 'int32_t(j)' }) },
+  {
+    find: /\bmine\.written \|\| other\.written\b/,
+    kind: 'stream order',
+    make: () => ({ 'after writes alone': 'other.written', 'writes alone': 'mine.written' }),
+  },
 ]
 
 /** Mutants that are no defects, by file, site and what was done, and why. */
-export const EQUIVALENT = {}
+export const EQUIVALENT = {
+  'queue.cu cudaEventSynchronize( left out':
+    'more than two segments are then under way: an abort waits longer',
+  'queue.cu cudaEventRecord( left out':
+    'more than two segments are then under way: an abort waits longer',
+  'kernel_streams.cu cudaStreamSynchronize( left out':
+    'the main stream has waited for the other; it matters after a failure alone',
+  'copies.cu cudaStreamSynchronize( left out':
+    'the main stream has waited for the copies; it matters after a failure alone',
+}
 
 /** End of the bracket that opens at `open`, one past it. */
 function closing(text, open) {
@@ -245,12 +273,13 @@ export function plant(file, text, first) {
   const plain = code(text)
   const mutants = []
   const changes = []
-  for (const { find, kind, make, call } of RULES) {
+  for (const { find, kind, make, call, expression } of RULES) {
     for (const match of plain.matchAll(new RegExp(find, 'g'))) {
       const begin = match.index
-      const end = call ? closing(plain, begin + match[0].length - 1) : begin + match[0].length
+      const after = begin + match[0].length
+      const end = call || expression ? closing(plain, after - 1) : after
       const original = text.slice(begin, end) + (call ? ';' : '')
-      const rest = text.slice(begin + match[0].length, end)
+      const rest = text.slice(after, end)
       const twins = Object.entries(make(match)).map(([what, twin]) => {
         const number = first + mutants.length
         const line = text.slice(0, begin).split('\n').length

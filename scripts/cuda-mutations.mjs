@@ -1,6 +1,6 @@
 // How well the emulated GPU guards the CUDA kernels: every barrier, wait, arrival, fence, commit, stage
 // index, shuffle and matrix row of cuda/kernels is left out or changed, one at a time, and every kernel run on small
-// shapes; a mutant is killed where the emulator reports it or any bit of a result differs. And the
+// shapes; so is every wait between streams, under random commands. A mutant is killed where the emulator reports it or any bit of a result differs. And the
 // other way round: the kernels as they are must run without a report under many schedule seeds.
 //   node scripts/cuda-mutations.mjs [--seeds 20] [--minutes N] [--only FILE] [--out bench/results]
 // Needs cmake and a C++ compiler; works in build/mutations, where results are kept, so that a call
@@ -8,7 +8,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { basename, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { EQUIVALENT, plant } from './cuda-mutants.mjs'
@@ -19,6 +19,9 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const TREE = join(ROOT, 'build/mutations')
 const COPY = join(TREE, 'source')
 const PROGRAM = join(COPY, 'build/emulation/emulation_families')
+/** Runs commands through a queue, for mutants of streams. */
+const LANES = join(COPY, 'build/emulation/emulation_lanes')
+const STREAM_FILES = ['copies.cu', 'kernel_streams.cu', 'overlap.cu', 'queue.cu', 'transfer.cu']
 const SOURCES = ['cuda', 'src/core', 'tests/cuda/native']
 /** Seeds a mutant has to survive. */
 const MUTANT_SEEDS = ['0', '1', '2', '3']
@@ -37,8 +40,9 @@ const CASES = {
   'norm.cu': 'norm',
 }
 
-/** Planted at the top of launch.hpp. */
-const SWITCH = `#include <cstdlib>
+/** Planted as mutant.hpp, which the headers of kernels and of the runtime then include. */
+const SWITCH = `#pragma once
+#include <cstdlib>
 /** Whether the program runs with this mutant. */
 inline bool mutant(int number) {
   static const int chosen = [] {
@@ -59,22 +63,32 @@ function copySources() {
   for (const folder of SOURCES) {
     for (const entry of readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })) {
       const path = relative(ROOT, join(entry.parentPath, entry.name))
-      if (entry.isDirectory() || path.startsWith('cuda/kernels')) continue
+      if (entry.isDirectory() || isMutated(path)) continue
       put(path, transformed(path, readFileSync(join(ROOT, path), 'utf8')))
     }
   }
+  put('cuda/mutant.hpp', SWITCH)
   const mutants = []
-  for (const file of readdirSync(join(ROOT, 'cuda/kernels')).sort()) {
-    const text = readFileSync(join(ROOT, 'cuda/kernels', file), 'utf8')
-    const planted = plant(file, text, mutants.length + 1)
-    put(join('cuda/kernels', file), planted.text)
+  const kernels = readdirSync(join(ROOT, 'cuda/kernels')).sort()
+  for (const path of [
+    ...kernels.map(file => `cuda/kernels/${file}`),
+    ...STREAM_FILES.map(file => `cuda/${file}`),
+  ]) {
+    const text = readFileSync(join(ROOT, path), 'utf8')
+    const planted = plant(basename(path), text, mutants.length + 1)
+    put(path, planted.text)
     mutants.push(...planted.mutants)
   }
   return mutants
 }
 
+const isMutated = path =>
+  path.startsWith('cuda/kernels') || STREAM_FILES.some(file => path === `cuda/${file}`)
+
 const transformed = (path, text) =>
-  path === 'cuda/launch.hpp' ? text.replace('#pragma once\n', `#pragma once\n${SWITCH}`) : text
+  ['cuda/launch.hpp', 'cuda/runtime.hpp'].includes(path)
+    ? text.replace('#pragma once\n', '#pragma once\n#include "mutant.hpp"\n')
+    : text
 
 function put(path, text) {
   const at = join(COPY, path)
@@ -88,7 +102,7 @@ function build() {
   const options = ['-DCMAKE_BUILD_TYPE=Release', '-DSLUICE_CUDA_EMULATION=ON']
   for (const args of [
     ['-S', join(COPY, 'cuda'), '-B', cmake, ...(existsSync(cmake) ? [] : ninja), ...options],
-    ['--build', cmake, '--parallel', '1', '--target', 'emulation_families'],
+    ['--build', cmake, '--parallel', '1', '--target', 'emulation_families', 'emulation_lanes'],
   ]) {
     const { status, stdout, stderr } = spawnSync('cmake', args, { encoding: 'utf8' })
     if (status !== 0) fail(`cmake failed (${status})\n${`${stdout}${stderr}`.slice(-3000)}`)
@@ -96,9 +110,9 @@ function build() {
 }
 
 /** Lines that the program prints, and its exit code, or the signal that ended it: one where it took too long. */
-async function run(args, env = {}) {
+async function run(args, env = {}, program = PROGRAM) {
   const limited = `ulimit -t ${LONGEST_RUN}; exec "$0" "$@"`
-  const child = spawn('sh', ['-c', limited, PROGRAM, ...args], {
+  const child = spawn('sh', ['-c', limited, program, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'ignore'],
   })
@@ -145,9 +159,12 @@ function kernelsOf() {
 
 /** The bits of each case on one architecture, the kernels as they are. */
 async function bitsOf(architecture) {
-  const { lines, ended } = await run(['0'], { SLUICE_EMULATION_ARCH: architecture })
-  const bits = new Map(lines.map(parsed).map(({ name, said }) => [name, said]))
-  if (ended !== 0) fail(`the kernels as they are: ended with ${ended}`)
+  const bits = new Map()
+  for (const program of [PROGRAM, LANES]) {
+    const { lines, ended } = await run(['0'], { SLUICE_EMULATION_ARCH: architecture }, program)
+    for (const { name, said } of lines.map(parsed)) bits.set(name, said)
+    if (ended !== 0) fail(`${basename(program)} as it is: ended with ${ended}`)
+  }
   return bits
 }
 
@@ -181,11 +198,10 @@ async function schedules(count) {
 /** What becomes of a mutant: the emulator's report, other bits, or how the program ended. */
 async function judge(mutant, bits) {
   const part = CASES[mutant.file]
+  const program = STREAM_FILES.includes(mutant.file) ? LANES : PROGRAM
   for (const seed of MUTANT_SEEDS) {
-    const { lines, ended } = await run([...(part ? ['--case', part] : []), seed], {
-      SLUICE_MUTANT: `${mutant.number}`,
-      SLUICE_EMULATION_ARCH: '90',
-    })
+    const env = { SLUICE_MUTANT: `${mutant.number}`, SLUICE_EMULATION_ARCH: '90' }
+    const { lines, ended } = await run([...(part ? ['--case', part] : []), seed], env, program)
     const wrong = lines.map(parsed).find(({ name, said }) => bits.get(name) !== said)
     if (wrong) {
       const by = isBits(wrong.said) ? 'numbers' : 'report'
@@ -225,9 +241,9 @@ function write(out, results, s) {
   const killed = results.filter(r => r.killed).length
   const share = ((100 * killed) / real).toFixed(1)
   const lines = [
-    '# Mutants of the CUDA kernels under emulation',
+    '# Mutants of the CUDA kernels and streams under emulation',
     '',
-    `\`node scripts/cuda-mutations.mjs --out bench/results\`; ${dateOf()}. Each mutant leaves out or changes one barrier, wait, arrival, fence, commit, stage index, shuffle or matrix row; all kernels of its file then run on small shapes under up to ${MUTANT_SEEDS.length} schedule seeds. ${killed} of ${real} are killed (${share} %).`,
+    `\`node scripts/cuda-mutations.mjs --out bench/results\`; ${dateOf()}. Each mutant leaves out or changes one barrier, wait, arrival, fence, commit, stage index, shuffle, matrix row or wait of a stream; all kernels of its file, or random commands on all streams, then run under up to ${MUTANT_SEEDS.length} schedule seeds. ${killed} of ${real} are killed (${share} %).`,
     '',
     ...table(results),
     '',

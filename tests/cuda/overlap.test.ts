@@ -4,11 +4,11 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { scratch } from '../io/scratch.js'
 import { runChild } from '../src/support.js'
-import { emulatedPlugin, launchesOf } from './support.js'
+import { emulatedPlugin, launchesOf, outcome } from './support.js'
 
-const program = fileURLToPath(
-  new URL('../../../build/emulation/emulation_overlap', import.meta.url),
-)
+const built = (name: string) =>
+  fileURLToPath(new URL(`../../../build/emulation/${name}`, import.meta.url))
+const program = built('emulation_overlap')
 const { path, clean } = scratch('overlap')
 test.after(clean)
 
@@ -32,6 +32,21 @@ test('the emulation finds a wait that is missing between two streams, also in a 
       /toucher: it writes what toucher on another stream writes: a wait is missing/,
     )
   }
+})
+
+test('random commands on two streams, with copies and as graphs, give what they give one by one', async () => {
+  const bits = new Map<string, string>()
+  for (const seed of ['0', '1', '2', '3', '4']) {
+    const { code, output } = await outcome(built('emulation_lanes'), [seed])
+    assert.is(code, 0, output)
+    for (const line of output.trim().split('\n')) {
+      const [, name, said] = /^(.+) \d+: (.*)$/.exec(line) ?? []
+      assert.match(said!, /^[0-9a-f]{16}$/, line)
+      assert.is(said, bits.get(name!) ?? said, name)
+      bits.set(name!, said!)
+    }
+  }
+  assert.ok(bits.size > 10)
 })
 
 /** What a program of two branches gives, and how many streams its kernels were launched on. */

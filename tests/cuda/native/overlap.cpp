@@ -2,91 +2,17 @@
 // emulation finds one that is not. One line a case, as `name: what was found`.
 #include <cstdio>
 #include <cstdlib>
-#include <random>
 #include <vector>
 
-#include "core/commands.h"
-#include "core/ranges.h"
 #include "emulation/memory.hpp"
 #include "emulation/stream.hpp"
 #include "overlap.hpp"
+#include "segments.hpp"
 
 namespace sluice::cuda {
 namespace {
 
 // --- Placements, by a checker of its own ---------------------------------------------------------
-
-constexpr int32_t kChannels = 16, kPlaces = 12;
-
-View view_of(int32_t slot, int32_t place) {
-  View view{};
-  view.slot = slot;
-  view.dtype = DType::f32;
-  view.offset_lo = uint32_t(place * kChannels * 4);
-  view.stride_f = view.stride_h = view.stride_w = kChannels;
-  return view;
-}
-
-template <class Command>
-void append(std::vector<int32_t> &words, Command command, Opcode opcode) {
-  command.header = {};
-  command.header.opcode = opcode;
-  command.header.words = int32_t(sizeof command / 4);
-  const int32_t *const begin = reinterpret_cast<const int32_t *>(&command);
-  words.insert(words.end(), begin, begin + sizeof command / 4);
-}
-
-/** A segment of pointwise commands between few places, and copies that are joined at times. */
-std::vector<int32_t> draw(std::mt19937 &random, int32_t &count) {
-  const auto below = [&](int32_t n) { return int32_t(random() % uint32_t(n)); };
-  std::vector<int32_t> words;
-  int32_t ticket = 0, joined = 0;
-  count = 1 + below(40);
-  for (int32_t i = 0; i < count; ++i) {
-    const int32_t kind = below(10);
-    if (kind == 0) {
-      CopyCommand c{};
-      c.ticket = ++ticket;
-      c.frames = c.rows = c.cols = 1, c.channels = kChannels;
-      c.source = view_of(below(2) * 2, below(kPlaces));
-      c.out = view_of(0, below(kPlaces));
-      append(words, c, Opcode::copy);
-    } else if (kind == 1 && ticket > joined) {
-      JoinCommand c{};
-      c.ticket = joined += 1 + below(ticket - joined);
-      append(words, c, Opcode::join);
-    } else if (kind < 6) {
-      UnaryCommand c{};
-      c.frames = c.rows = 1, c.cols = 1 + below(2), c.channels = kChannels;
-      c.source = view_of(0, below(kPlaces - 1)), c.out = view_of(0, below(kPlaces - 1));
-      append(words, c, Opcode::unary);
-    } else {
-      BinaryCommand c{};
-      c.frames = c.rows = 1, c.cols = 1 + below(200), c.channels = 1;
-      c.b_channel_stride = 1;
-      c.a = view_of(0, below(kPlaces)), c.b = view_of(0, below(kPlaces));
-      c.t = {};
-      c.t.slot = -1;
-      c.out = view_of(0, below(kPlaces));
-      append(words, c, Opcode::binary);
-    }
-  }
-  return words;
-}
-
-bool touch(const Header &a, const Header &b) {
-  Claims mine, other;
-  ranges(a, 1, mine);
-  ranges(b, 1, other);
-  for (int i = 0; i < mine.count; ++i) {
-    for (int j = 0; j < other.count; ++j) {
-      const sluice_range &x = mine.items[i].range, &y = other.items[j].range;
-      if (x.slot == y.slot && (x.written || y.written) && x.begin < y.end && y.begin < x.end)
-        return true;
-    }
-  }
-  return false;
-}
 
 /**
  * What is wrong with a placement, or null. before[i][j]: command j has ended when i begins; of a
@@ -119,7 +45,7 @@ const char *fault_of(const Segment &segment, const std::vector<Placement> &place
       return "a copy or join beside the main stream";
     for (size_t j = 0; j < i; ++j) {
       if (opcode == Opcode::join || commands[j]->opcode == Opcode::join) continue;
-      if (!touch(*commands[i], *commands[j])) {
+      if (!test::meet(*commands[i], *commands[j])) {
         beside += before[i][j] ? 0 : 1;
         continue;
       }
@@ -127,6 +53,7 @@ const char *fault_of(const Segment &segment, const std::vector<Placement> &place
       if (commands[j]->opcode != Opcode::copy) continue;
       // Where the segment joins the copy before i, i must come after that join.
       const int32_t ticket = reinterpret_cast<const CopyCommand *>(commands[j])->ticket;
+      if (ticket == 0) continue;
       for (size_t k = j + 1; k < i; ++k) {
         if (commands[k]->opcode != Opcode::join) continue;
         if (reinterpret_cast<const JoinCommand *>(commands[k])->ticket < ticket) continue;
@@ -139,14 +66,13 @@ const char *fault_of(const Segment &segment, const std::vector<Placement> &place
 }
 
 void placements_of(uint32_t seed) {
-  std::mt19937 random(seed);
   int32_t beside = 0;
-  for (int round = 0; round < 400; ++round) {
-    int32_t count = 0;
-    const std::vector<int32_t> words = draw(random, count);
-    const Segment segment{words.data(), count, int32_t(words.size())};
+  for (uint32_t round = 0; round < 400; ++round) {
+    const test::Commands commands(seed * 400 + round, 1 + int32_t(round % 40));
+    const Segment segment{commands.words().data(), commands.count(),
+                          int32_t(commands.words().size())};
     if (const char *const fault = fault_of(segment, place(segment), beside)) {
-      std::printf("placements: round %d: %s\n", round, fault);
+      std::printf("placements: round %u: %s\n", round, fault);
       return;
     }
   }
