@@ -287,7 +287,8 @@ async function main() {
   console.log(`${mutants.length} mutants; compiling`)
   build()
   const known = join(TREE, 'results.json')
-  const key = createHash('sha256').update(readFileSync(PROGRAM)).digest('hex')
+  const programs = createHash('sha256').update(readFileSync(PROGRAM)).update(readFileSync(LANES))
+  const key = programs.digest('hex')
   const kept = existsSync(known) ? JSON.parse(readFileSync(known, 'utf8')) : {}
   const verdicts = kept.key === key ? kept.verdicts : {}
   const bits = await bitsOf('90')

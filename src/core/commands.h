@@ -17,7 +17,7 @@
 namespace sluice {
 
 /** Raised whenever a struct here changes; a plan and a backend with other versions are refused. */
-constexpr int32_t kCommandVersion = 4;
+constexpr int32_t kCommandVersion = 5;
 
 enum class DType : int32_t { f32 = 0, f16 = 1, bf16 = 2, i32 = 3 };
 
@@ -144,7 +144,7 @@ struct ConvCommand {
  * Same as convBlock in lib/program/ops/conv.ts.
  */
 static constexpr int32_t conv_block(int32_t channels, int32_t taps, Act act) {
-  const int32_t most = taps == 1 ? 640 : 320;
+  const int32_t most = taps == 1 ? 960 : 320;
   if (act == Act::geglu || channels <= most) return channels;
   const int32_t blocks = (channels + most - 1) / most;
   return ((channels + blocks - 1) / blocks + 15) / 16 * 16;

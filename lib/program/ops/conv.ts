@@ -269,7 +269,7 @@ function convTile(call: OpCall, frames: number, rows: number, cols: number, targ
   // A square has the least halo, but few rows ask for wide tiles.
   let widest = kernel === 1 ? tilePixels : 64
   while (kernel > 1 && widest > 16 && widest * rows > tilePixels) widest /= 2
-  while (widest > 8 && bytesOf(1, widest) > tileBytes) widest /= 2
+  while (widest > 8 && bytesOf(1, widest) > tileBytes) widest -= widest > 32 ? 16 : widest / 2
   const tileCols = Math.min(cols, widest)
   let tileRows = Math.max(1, Math.min(rows, Math.floor(tilePixels / tileCols)))
   while (tileRows > 1 && bytesOf(tileRows, tileCols) > tileBytes) tileRows--
@@ -290,7 +290,7 @@ function noScratch(call: OpCall): Scratch {
 
 /** Input channels packed at a time: conv_block in src/core/commands.h. */
 export function convBlock(channels: number, taps: number, act: Activation): number {
-  const most = taps === 1 ? 640 : 320
+  const most = taps === 1 ? 960 : 320
   if (act === 'geglu' || channels <= most) return channels
   const blocks = Math.ceil(channels / most)
   return 16 * Math.ceil(Math.ceil(channels / blocks) / 16)

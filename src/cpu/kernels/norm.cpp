@@ -6,63 +6,35 @@ namespace {
 
 constexpr int32_t kChunk = 1024; // channels whose sums are on the stack at a time
 
-/** Pixels whose channels are read before the next ones': memory is read in order, not channel by
- * channel. */
-constexpr int32_t kPixels = 8;
+/** Pixels of a row whose mean the others' sums are about. */
+constexpr int32_t kFirstPixels = 8;
 
-/**
- * sums[c] += x[c], or (x[c] - mean[c])^2 with the plain deviations in `deviations`, over pixels
- * [0, cols), ascending. Channels [0, n).
- */
+/** How far ahead rows are fetched, in floats: past the page that a processor fetches ahead in by
+ * itself. */
+constexpr int32_t kAhead = 2048;
+
+/** sums[c] += x[c], or (x[c] - mean[c])^2 with the plain deviations in `deviations`, for channels
+ * [0, n) of one pixel. */
 template <bool kSquares>
-void add_pixels(const float *x, int32_t n, int32_t cols, int64_t stride, const float *mean,
-                float *sums, float *deviations) {
-  int32_t i = 0;
-  for (; i + 64 <= n;
-       i += 64) { // four registers at a time: a cache line of each pixel per register
-    f32x16 s[4], d[4], m[4];
-    for (int j = 0; j < 4; ++j) {
-      s[j] = load(sums + i + 16 * j);
-      d[j] = kSquares ? load(deviations + i + 16 * j) : zero();
-      m[j] = kSquares ? load(mean + i + 16 * j) : zero();
+void add_pixel(const float *x, int32_t n, const float *mean, float *sums, float *deviations) {
+  for_lanes(n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
+    __builtin_prefetch(x + i + kAhead);
+    f32x16 v = load_some(x + i, lanes), s = load_some(sums + i, lanes);
+    if constexpr (kSquares) {
+      v = v - load_some(mean + i, lanes);
+      store_some(deviations + i, load_some(deviations + i, lanes) + v, lanes);
     }
-    for (int32_t p = 0; p < cols; ++p) {
-      const float *from = x + p * stride + i;
-#pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) {
-        const f32x16 v = load(from + 16 * j) - m[j];
-        s[j] = kSquares ? fma(v, v, s[j]) : s[j] + v;
-        if constexpr (kSquares) d[j] = d[j] + v;
-      }
-    }
-    for (int j = 0; j < 4; ++j) {
-      store(sums + i + 16 * j, s[j]);
-      if constexpr (kSquares) store(deviations + i + 16 * j, d[j]);
-    }
-  }
-  for_lanes(n - i, [&](int32_t at, int32_t lanes) {
-    const int32_t c = i + at;
-    f32x16 s = load_some(sums + c, lanes), d = kSquares ? load_some(deviations + c, lanes) : zero();
-    const f32x16 m = kSquares ? load_some(mean + c, lanes) : zero();
-    for (int32_t p = 0; p < cols; ++p) {
-      const f32x16 v = load_some(x + p * stride + c, lanes) - m;
-      s = kSquares ? fma(v, v, s) : s + v;
-      if constexpr (kSquares) d = d + v;
-    }
-    store_some(sums + c, s, lanes);
-    if constexpr (kSquares) store_some(deviations + c, d, lanes);
+    store_some(sums + i, kSquares ? fma(v, v, s) : s + v, lanes);
   });
 }
 
-/** As add_pixels, from zero. */
+/** Sums over pixels [0, cols), ascending. */
 template <bool kSquares>
 void sum_pixels(const float *x, int32_t n, int32_t cols, int64_t stride, const float *mean,
                 float *sums, float *deviations) {
   __builtin_memset(sums, 0, (size_t)n * sizeof(float));
   if constexpr (kSquares) __builtin_memset(deviations, 0, (size_t)n * sizeof(float));
-  for (int32_t p = 0; p < cols; p += kPixels)
-    add_pixels<kSquares>(x + p * stride, n, least(kPixels, cols - p), stride, mean, sums,
-                         deviations);
+  for (int32_t p = 0; p < cols; ++p) add_pixel<kSquares>(x + p * stride, n, mean, sums, deviations);
 }
 
 double add_up(const float *x, int32_t n) {
@@ -75,20 +47,26 @@ struct RowStatistics {
   float mean[kChunk], sums[kChunk], deviations[kChunk];
 };
 
-/** One row's blocks [first, last): two passes, the second about the mean that the first found,
- * corrected by what it missed. */
+/**
+ * One row's blocks [first, last): sums about the mean of the row's first pixels, corrected by what
+ * that missed. With n pixels, k of them first, it misses at most sqrt(n / k) standard deviations,
+ * since those k alone have k missed^2 of all squares: 128 times the squares for 1024 pixels, far
+ * from where float cancels.
+ */
 void row_statistics(RowStatistics &r, const float *x, const NormPartialsCommand &c, int32_t first,
                     int32_t last, float *out) {
   const int32_t per_piece =
       c.block < kChunk ? kChunk / c.block : 1; // whole blocks at a time, or one block in pieces
   const double count = (double)c.cols * c.block;
+  const int32_t some = least(c.cols, kFirstPixels);
+  const double some_count = (double)some * c.block;
   for (int32_t b = first; b < last; b += per_piece) {
     const int32_t blocks = least(per_piece, last - b), width = blocks * c.block;
     const float *from = x + (int64_t)b * c.block;
     if (width <= kChunk) {
-      sum_pixels<false>(from, width, c.cols, c.source.stride_w, nullptr, r.sums, nullptr);
+      sum_pixels<false>(from, width, some, c.source.stride_w, nullptr, r.sums, nullptr);
       for (int32_t i = 0; i < blocks; ++i) {
-        const float mean = (float)(add_up(r.sums + i * c.block, c.block) / count);
+        const float mean = (float)(add_up(r.sums + i * c.block, c.block) / some_count);
         for (int32_t j = 0; j < c.block; ++j) r.mean[i * c.block + j] = mean;
       }
       sum_pixels<true>(from, width, c.cols, c.source.stride_w, r.mean, r.sums, r.deviations);
@@ -103,10 +81,10 @@ void row_statistics(RowStatistics &r, const float *x, const NormPartialsCommand 
     double total = 0, missed = 0, squares = 0;
     for (int32_t at = 0; at < width; at += kChunk) {
       const int32_t n = least(width - at, kChunk);
-      sum_pixels<false>(from + at, n, c.cols, c.source.stride_w, nullptr, r.sums, nullptr);
+      sum_pixels<false>(from + at, n, some, c.source.stride_w, nullptr, r.sums, nullptr);
       total += add_up(r.sums, n);
     }
-    const float mean = (float)(total / count);
+    const float mean = (float)(total / some_count);
     for (int32_t j = 0; j < kChunk; ++j) r.mean[j] = mean;
     for (int32_t at = 0; at < width; at += kChunk) {
       const int32_t n = least(width - at, kChunk);

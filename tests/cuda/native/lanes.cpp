@@ -64,37 +64,57 @@ std::vector<uint8_t> floats(uint32_t seed) {
   return bytes;
 }
 
-/** Three runs, the last ones as graphs. `at_once`: commands that one call may take; 1 and waited
- * for: one by one. */
-std::string run(const Commands &commands, bool one_by_one) {
-  Block arena(kPlaces * kPlaceBytes, false), host(kPlaces * kPlaceBytes, true);
-  void *bases[kSlots] = {arena.address(), nullptr, host.address()};
+struct Run {
+  Block arena{kPlaces * kPlaceBytes, false}, host{kPlaces * kPlaceBytes, true};
   std::vector<uint8_t> bytes;
-  sluice_queue *queue = nullptr;
+  int status = SLUICE_OK;
   char text[2048] = "";
-  int status = backend().queue_create(0, 1, &queue, text, sizeof text);
-  for (uint32_t round = 0; round < 3 && status == SLUICE_OK; ++round) {
-    arena.write(floats(round));
-    host.write(floats(round + 10));
-    const int32_t *at = commands.words().data();
-    for (int32_t left = commands.count(); left > 0 && status == SLUICE_OK;) {
-      int32_t taken = 0;
-      const uint8_t stop = 0;
-      status = backend().submit(queue, at, one_by_one ? 1 : left, bases, &stop, &taken, text,
-                                sizeof text);
-      for (int32_t i = 0; i < taken; ++i) at += reinterpret_cast<const Header *>(at)->words;
-      left -= taken;
-      int64_t nanoseconds = 0;
-      if (one_by_one && status == SLUICE_OK)
-        status = backend().finish(queue, &nanoseconds, text, sizeof text);
-    }
-    int64_t nanoseconds = 0;
-    if (status == SLUICE_OK) status = backend().finish(queue, &nanoseconds, text, sizeof text);
-    arena.read_to(bytes);
-    host.read_to(bytes);
+  std::string said() const { return status == SLUICE_OK ? digest(bytes) : text; }
+};
+
+/** Commands from the same numbers in every round, by the segment or each one waited for; what they
+ * leave is added to `run`. */
+void execute(Run &run, sluice_queue *queue, const Commands &commands, uint32_t round,
+             bool one_by_one) {
+  void *bases[kSlots] = {run.arena.address(), nullptr, run.host.address()};
+  run.arena.write(floats(round));
+  run.host.write(floats(round + 10));
+  const int32_t *at = commands.words().data();
+  int64_t nanoseconds = 0;
+  const auto finish = [&] {
+    if (run.status == SLUICE_OK)
+      run.status = backend().finish(queue, &nanoseconds, run.text, sizeof run.text);
+  };
+  for (int32_t left = commands.count(); left > 0 && run.status == SLUICE_OK;) {
+    int32_t taken = 0;
+    const uint8_t stop = 0;
+    run.status = backend().submit(queue, at, one_by_one ? 1 : left, bases, &stop, &taken, run.text,
+                                  sizeof run.text);
+    for (int32_t i = 0; i < taken; ++i) at += reinterpret_cast<const Header *>(at)->words;
+    left -= taken;
+    if (one_by_one) finish();
   }
+  finish();
+  run.arena.read_to(run.bytes);
+  run.host.read_to(run.bytes);
+}
+
+/** Commands one after another on one queue; those met before as graphs. */
+std::string run(const std::vector<const Commands *> &all, bool one_by_one) {
+  Run run;
+  sluice_queue *queue = nullptr;
+  run.status = backend().queue_create(0, 1, &queue, run.text, sizeof run.text);
+  for (uint32_t round = 0; round < all.size() && run.status == SLUICE_OK; ++round)
+    execute(run, queue, *all[round], round, one_by_one);
   backend().queue_destroy(queue);
-  return status == SLUICE_OK ? digest(bytes) : text;
+  return run.said();
+}
+
+void compare(const std::string &name, const char *seed, const std::vector<const Commands *> &all) {
+  const std::string said = run(all, false), expected = run(all, true);
+  std::printf("%s %s: %s\n", name.c_str(), seed,
+              said.size() != 16 || said == expected ? said.c_str() : "unlike one by one");
+  std::fflush(stdout);
 }
 
 std::string transferred() {
@@ -119,11 +139,13 @@ int main(int count, char **arguments) {
     setenv("SLUICE_EMULATION_SEED", arguments[i], 1);
     for (uint32_t one = 0; one < 12; ++one) {
       const Commands commands(one, 20 + int32_t(one) * 15);
-      const std::string said = run(commands, false), expected = run(commands, true);
-      std::printf("streams, commands %u %s: %s\n", one, arguments[i],
-                  said.size() != 16 || said == expected ? said.c_str() : "unlike one by one");
-      std::fflush(stdout);
+      compare("streams, commands " + std::to_string(one), arguments[i],
+              {&commands, &commands, &commands});
     }
+    // Their last segments are the same: the second's is a graph when its first is not.
+    const Commands first = Commands::with_long_copy(63, 2),
+                   second = Commands::with_long_copy(63, 3);
+    compare("a copy longer than a segment", arguments[i], {&first, &second, &first});
     std::printf("transfer %s: %s\n", arguments[i], transferred().c_str());
   }
   return 0;

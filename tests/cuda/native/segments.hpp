@@ -39,15 +39,40 @@ inline bool meet(const Header &a, const Header &b) {
 
 class Commands {
  public:
+  /** Random ones. */
   Commands(uint32_t seed, int32_t count) : random_(seed) {
     while (count_ < count) draw();
     join(ticket_);
+  }
+
+  /** A copy under way while `between` commands in one place, more than a segment holds, go by; then
+   * its join and a use. */
+  static Commands with_long_copy(int32_t between, int32_t place) {
+    Commands all(0, 0);
+    CopyCommand c{};
+    c.ticket = all.ticket_ = 1;
+    c.frames = c.rows = c.cols = 1, c.channels = kChannels;
+    c.source = view_of(kHost, 0), c.out = view_of(kArena, 0);
+    all.add(c, Opcode::copy);
+    for (int32_t i = 0; i < between; ++i) all.add(silu(place, place), Opcode::unary);
+    for (int32_t i = 0; i < 8; ++i) all.add(silu(4, 4), Opcode::unary);
+    all.join(1);
+    all.add(silu(0, 1), Opcode::unary);
+    return all;
   }
 
   const std::vector<int32_t> &words() const { return words_; }
   int32_t count() const { return count_; }
 
  private:
+  static UnaryCommand silu(int32_t from, int32_t to) {
+    UnaryCommand c{};
+    c.act = Act::silu;
+    c.frames = c.rows = c.cols = 1, c.channels = kChannels;
+    c.source = view_of(kArena, from), c.out = view_of(kArena, to);
+    return c;
+  }
+
   int32_t below(int32_t n) { return int32_t(random_() % uint32_t(n)); }
 
   void draw() {
