@@ -40,7 +40,7 @@ async function dispatchSeconds(threads: number): Promise<number> {
 
 /** Milliseconds from importing the package to the end of a first command, in a new process. */
 function startMilliseconds(): number {
-  const entry = pathToFileURL(join(root, 'dist/lib/index.js')).href
+  const entry = pathToFileURL(join(root, 'dist/bundle/index.js')).href
   const code = `
     const begin = performance.now()
     const { add, program, run } = await import('${entry}')

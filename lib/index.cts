@@ -3,7 +3,7 @@ import type * as sluice from './index.js' with { 'resolution-mode': 'import' }
 
 function load(): typeof sluice {
   try {
-    return require('./index.js')
+    return require('../bundle/index.js')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_REQUIRE_ESM') throw error
     throw new Error(

@@ -183,7 +183,11 @@ try {
   })
   check('npx sluice generate, the demo video', () => {
     const out = join(app, 'out/demo.webp')
-    cli('generate', PROMPT, '--steps', '25', '--guidance', '2.5', '--seed', '9', '-o', out)
+    const report = join(app, 'out/report.html')
+    const options = ['--steps', '25', '--guidance', '2.5', '--seed', '9', '--report', report]
+    cli('generate', PROMPT, ...options, '-o', out)
+    if (!readFileSync(report, 'utf8').includes('formatBytes'))
+      throw new Error('expected a report with its script')
     const frames = webpFrames(out)
     if (frames !== 16) throw new Error(`expected 16 frames, got ${frames}`)
     return `${frames} frames, ${statSync(out).size} bytes`

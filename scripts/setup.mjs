@@ -21,7 +21,14 @@ import { fileURLToPath } from 'node:url'
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const NATIVE_SOURCES = ['CMakeLists.txt', 'scripts/build.cmake', 'src']
 const EMULATION_SOURCES = ['cuda', 'src/core', 'tests/cuda/native']
-const SCRIPT_SOURCES = ['tsconfig.json', 'package-lock.json', 'lib', 'tests', 'bench']
+const SCRIPT_SOURCES = [
+  'tsconfig.json',
+  'package-lock.json',
+  'scripts/bundle.mjs',
+  'lib',
+  'tests',
+  'bench',
+]
 
 class SetupError extends Error {}
 
@@ -105,6 +112,7 @@ async function buildTypeScript() {
   if (isFresh(ROOT, stamp, SCRIPT_SOURCES)) return
   const started = new Date()
   await quietly('compiling TypeScript', process.execPath, [binOf('typescript', 'tsc'), '-p', '.'])
+  await quietly('bundling', process.execPath, ['scripts/bundle.mjs'])
   finish(stamp, started)
 }
 

@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { availableParallelism, cpus, release, totalmem } from 'node:os'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { requireEncoder } from '../io/video-ffmpeg.js'
+import { packageRoot } from '../package-root.js'
 import { embeddedModel } from '../pipelines/embedded.js'
 import { formatTable } from '../pipelines/pipeline-plan.js'
 import type { Addon } from '../runtime/addon-types.js'
@@ -51,7 +51,7 @@ function memory() {
 }
 
 function describeAddon({ value, error }: Attempt<Addon>) {
-  const root = fileURLToPath(new URL('../../../', import.meta.url))
+  const root = packageRoot()
   const { path } = createRequire(import.meta.url)('node-gyp-build') as {
     path: (root: string) => string
   }

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { packageRoot } from '../package-root.js'
 
-/** `version` of package.json, which stands beside dist/. */
+/** `version` of package.json. */
 export function packageVersion(): string {
-  const file = new URL('../../../package.json', import.meta.url)
+  const file = join(packageRoot(), 'package.json')
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }

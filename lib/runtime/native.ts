@@ -1,7 +1,4 @@
-import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import {
   AbortError,
   CheckpointError,
@@ -11,6 +8,7 @@ import {
   OptionError,
   SluiceError,
 } from '../errors.js'
+import { packageRoot } from '../package-root.js'
 import { commandVersion } from '../planner/commands.js'
 import type { Addon } from './addon-types.js'
 
@@ -25,7 +23,7 @@ let loaded: Addon | undefined
  * says what to do.
  */
 export function native(): Addon {
-  loaded ??= load(packageRoot(dirname(fileURLToPath(import.meta.url))))
+  loaded ??= load(packageRoot())
   return loaded
 }
 
@@ -62,27 +60,6 @@ function loadFailure(root: string, cause: unknown): string {
     '- moved to another system or C library: install again there; node_modules cannot be copied',
     '- in a bundle: mark `sluice` as external',
   ].join('\n')
-}
-
-/** The nearest folder above that holds this package's package.json. */
-function packageRoot(start: string): string {
-  for (let folder = start; ; folder = dirname(folder)) {
-    if (isPackage(folder)) return folder
-    if (folder === dirname(folder)) {
-      throw new NativeError(
-        `native addon: expected the package's folder above ${start}, got none; install sluice again`,
-      )
-    }
-  }
-}
-
-function isPackage(folder: string): boolean {
-  try {
-    const text = readFileSync(join(folder, 'package.json'), 'utf8')
-    return (JSON.parse(text) as { name?: string }).name === 'sluice'
-  } catch {
-    return false
-  }
 }
 
 /** An error of the addon as one of the classes of errors.ts; anything else comes back as it is. */

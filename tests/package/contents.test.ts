@@ -42,7 +42,10 @@ test('the tarball runs, and builds from source where no binary fits', () => {
     'scripts/toolchain.cjs',
     manifest.main.slice(2),
     manifest.types.slice(2),
-    'dist/lib/index.js',
+    'dist/bundle/index.js',
+    'dist/lib/index.cjs',
+    'dist/lib/index.d.cts',
+    'dist/lib/report/client/main.js',
     ...Object.values(manifest.bin),
     `${model}/model_index.json`,
     `${model}/tokenizer/vocab.json`,
@@ -81,7 +84,7 @@ test('nothing of the workshop is in the tarball', () => {
 
 test('the shipped code imports only what is listed as a dependency', () => {
   const missing = new Set<string>()
-  for (const path of files.filter(f => /^dist\/lib\/.*\.c?js$/.test(f))) {
+  for (const path of files.filter(f => /^dist\/.*\.c?js$/.test(f))) {
     const code = readFileSync(join(ROOT, path), 'utf8')
     for (const [, name] of code.matchAll(
       /\b(?:from|import|require)[ (]*['"](@?[a-z][\w:./-]*)['"]/g,

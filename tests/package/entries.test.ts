@@ -25,6 +25,16 @@ test('require gives the very same objects as import', async () => {
   for (const key of expected) assert.is(cjs[key], esm[key], key)
 })
 
+test('the bundle exports what the modules do, under the same names', async () => {
+  const bundle = await import(name)
+  const modules = await import('../../lib/index.js')
+  const described = (all: Record<string, unknown>) =>
+    Object.entries(all)
+      .map(([key, value]) => `${key}: ${typeof value === 'function' ? value.name : typeof value}`)
+      .sort()
+  assert.equal(described(bundle), described(modules))
+})
+
 test('a worker thread loads it', async () => {
   const code = `
     const { parentPort } = require('node:worker_threads')
