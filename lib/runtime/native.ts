@@ -42,8 +42,8 @@ function load(root: string): Addon {
     )
   }
   const { SLUICE_ISA: wanted } = process.env
-  const { available } = addon.cpu()
-  if (wanted && !available.includes(wanted))
+  const { available, selected } = addon.cpu()
+  if (wanted && selected !== wanted)
     throw new NativeError(
       `SLUICE_ISA: expected one of ${available.join(', ')}, got ${wanted}, which this processor or build lacks; leave it out`,
     )

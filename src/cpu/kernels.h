@@ -23,8 +23,17 @@ struct PackSource {
   void *destination;
 };
 
+/** How a table computes products of bfloat16. */
+enum class Products : int32_t {
+  none,
+  pairs,     ///< by AVX512_BF16, two k to a lane, where the processor has that
+  amx,       ///< in tiles of AMX
+  amx_model, ///< in tiles that plain code keeps: for tests
+};
+
 struct Kernels {
-  const char *name; ///< "avx512", "avx2", "generic"
+  const char *name; ///< "amx", "avx512", "avx2", "generic", "amx-emulated"
+  Products products;
   /**
    * Executes one command's share of thread `thread` of `threads`: a static partition, nothing
    * shared, no allocation. Every thread of the pool calls it; the command is done when all have
@@ -41,11 +50,11 @@ struct Kernels {
 };
 
 /** The table in use: the widest the machine has, or the one SLUICE_ISA names, where it has
- * that. */
+ * that or can emulate it. */
 const Kernels &kernels();
 /** Whether they take commands that compute with products of bfloat16. */
 bool computes_bf16_products();
-/** Tables that this machine can run, widest first; count by reference. */
+/** Tables that this machine can run, widest first, emulations left out; count by reference. */
 const Kernels *const *available_kernels(int32_t &count);
 
 } // namespace sluice

@@ -22,13 +22,14 @@ struct Conv {
   int32_t block; ///< input channels packed at a time
   int64_t k_total;
   bool geglu;
+  Products products;
   bool in_pairs; ///< of bfloat16
 
   int32_t tiles_down, tiles_across; ///< tiles of a frame, of nearly equal size
   int32_t tile_frames; ///< frames in a tile; more than one only where a tile holds all of a frame
   int32_t frame_tiles;
 
-  Conv(const ConvCommand &command, Bases bases, int32_t thread);
+  Conv(const ConvCommand &command, Bases bases, int32_t thread, Products how);
 };
 
 struct Tile {
@@ -36,7 +37,8 @@ struct Tile {
   int32_t in_rows, in_cols; ///< packed, of a frame
 };
 
-inline Conv::Conv(const ConvCommand &command, Bases bases, int32_t thread) : c(command) {
+inline Conv::Conv(const ConvCommand &command, Bases bases, int32_t thread, Products how)
+    : c(command), products(how) {
   for (int i = 0; i < 2; ++i)
     source[i] = i < c.sources ? address<const float>(c.source[i], bases) : nullptr;
   out = address<float>(c.out, bases);
@@ -49,7 +51,7 @@ inline Conv::Conv(const ConvCommand &command, Bases bases, int32_t thread) : c(c
   in_channels = c.source_channels[0] + (c.sources > 1 ? c.source_channels[1] : 0);
   block = conv_block(in_channels, c.kernel_h * c.kernel_w, c.act);
   geglu = c.act == Act::geglu;
-  in_pairs = kPairs && conv_in_pairs(c.compute, in_channels, c.outputs);
+  in_pairs = products != Products::none && conv_in_pairs(c.compute, in_channels, c.outputs);
   panels = ceil_div(c.channels, kPanel);
   k_total = (int64_t)c.kernel_h * c.kernel_w * in_channels;
   tiles_down = ceil_div(c.rows, c.tile_rows);

@@ -15,10 +15,11 @@ namespace sluice::SLUICE_ISA_NAMESPACE {
 
 #define SLUICE_BF16 __attribute__((target("avx512bf16")))
 
-/** `count` rows of some panels, panel_stride apart, as [panel][count / 2][16 columns][2 k]. */
+/** `count` rows of some panels, panel_stride apart, as [panel][room / 2][16 columns][2 k], zeros
+ * behind the last. */
 template <class W>
 SLUICE_BF16 void pair_rows(const W *rows, int64_t panel_stride, int32_t panels, int64_t count,
-                           bf16 *to) {
+                           int64_t room, bf16 *to) {
   alignas(64) static constexpr uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
                                                       21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
                                                       11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
@@ -29,6 +30,8 @@ SLUICE_BF16 void pair_rows(const W *rows, int64_t panel_stride, int32_t panels, 
       const __m512i two = (__m512i)_mm512_cvtne2ps_pbh(load(row + kPanel).v, load(row).v);
       _mm512_store_si512(to, _mm512_permutexvar_epi16(order, two));
     }
+    for (int64_t k = count; k < room; k += 2, to += 2 * kPanel)
+      _mm512_store_si512(to, _mm512_setzero_si512());
   }
 }
 
@@ -94,7 +97,8 @@ inline TileKernel pair_kernel_for(int32_t rows, int32_t panels) {
 #else // declared alone: nothing calls them where not kPairs
 
 template <class W>
-void pair_rows(const W *rows, int64_t panel_stride, int32_t panels, int64_t count, bf16 *to);
+void pair_rows(const W *rows, int64_t panel_stride, int32_t panels, int64_t count, int64_t room,
+               bf16 *to);
 TileKernel pair_kernel_for(int32_t rows, int32_t panels);
 
 #endif

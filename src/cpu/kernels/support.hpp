@@ -162,7 +162,7 @@ inline void for_pieces(const Runs<N> &runs, int32_t thread, int32_t threads, Bod
 }
 
 // One function per opcode; each returns a sluice_status.
-int run_conv(const ConvCommand &, Bases, int32_t thread, int32_t threads);
+int run_conv(const ConvCommand &, Bases, int32_t thread, int32_t threads, Products);
 int run_norm_partials(const NormPartialsCommand &, Bases, int32_t thread, int32_t threads);
 int run_norm_fold(const NormFoldCommand &, Bases, int32_t thread, int32_t threads);
 int run_affine(const AffineCommand &, Bases, int32_t thread, int32_t threads);

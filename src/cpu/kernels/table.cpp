@@ -4,12 +4,13 @@
 namespace sluice::SLUICE_ISA_NAMESPACE {
 namespace {
 
+template <Products kProducts>
 int execute(const Header *command, void *const *slots, const volatile uint8_t *stop, int32_t thread,
             int32_t threads) {
   const Bases bases = {slots, stop};
   switch (command->opcode) {
     case Opcode::conv:
-      return run_conv(*(const ConvCommand *)command, bases, thread, threads);
+      return run_conv(*(const ConvCommand *)command, bases, thread, threads, kProducts);
     case Opcode::norm_partials:
       return run_norm_partials(*(const NormPartialsCommand *)command, bases, thread, threads);
     case Opcode::norm_fold:
@@ -48,7 +49,18 @@ int execute(const Header *command, void *const *slots, const volatile uint8_t *s
 
 } // namespace
 
+constexpr Products kProducts = kPairs ? Products::pairs : Products::none;
+
 extern const Kernels kTable;
-const Kernels kTable = {kIsaName, execute, pack, multiply_adds};
+const Kernels kTable = {kIsaName, kProducts, execute<kProducts>, pack, multiply_adds};
+#if defined(SLUICE_AMX)
+extern const Kernels kAmxTable;
+const Kernels kAmxTable = {"amx", Products::amx, execute<Products::amx>, pack, multiply_adds};
+#endif
+#if defined(SLUICE_AMX_MODEL)
+extern const Kernels kAmxModelTable;
+const Kernels kAmxModelTable = {"amx-emulated", Products::amx_model, execute<Products::amx_model>,
+                                pack, multiply_adds};
+#endif
 
 } // namespace sluice::SLUICE_ISA_NAMESPACE
