@@ -8,7 +8,7 @@ import type { WeightSource } from '../runtime/weights.js'
 import { compare, type Difference } from './compare.js'
 
 export interface VerifyOptions
-  extends Pick<CompileOptions, 'device' | 'threads' | 'slices' | 'signal' | 'dtype'> {
+  extends Pick<CompileOptions, 'device' | 'threads' | 'slices' | 'signal' | 'dtype' | 'compute'> {
   /** Most bytes at any time. */
   budget?: number
   /** Run each program within the least budget that its plan finds. */

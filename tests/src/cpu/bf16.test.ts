@@ -1,3 +1,6 @@
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { DeviceError, OptionError } from '../../../lib/errors.js'
@@ -10,11 +13,14 @@ import {
   programPlanner,
 } from '../../../lib/runtime/executable.js'
 import { native } from '../../../lib/runtime/native.js'
+import type { VerifyOptions } from '../../../lib/verify/session.js'
+import { verify } from '../../../lib/verify/verify.js'
 import { start } from '../../support/cli.js'
 import { interpret } from '../../support/interpreter.js'
 import { roundTo } from '../../support/interpreter-math.js'
 import { randomProgram, randomValues } from '../../support/random-program.js'
-import { difference } from '../../support/recorded.js'
+import { difference, fixture } from '../../support/recorded.js'
+import { materialise } from '../../support/seeded.js'
 
 const offered = native().cpu().bf16
 const bf16 = { device: 'cpu', compute: 'bf16' } as const
@@ -149,6 +155,32 @@ computing('random programs: the same bits at every budget and thread count', asy
     assert.ok(difference(whole.sample, plain.sample).relative < 0.1, `seed ${seed}`)
   }
 })
+
+for (const name of ['unet-motion-mid', 'vae-temporal']) {
+  computing(`a recorded ${name}: the same bits at every budget and thread count`, async () => {
+    const path = mkdtempSync(join(tmpdir(), 'sluice-bf16-'))
+    try {
+      cpSync(fixture(name), path, { recursive: true })
+      await materialise(fixture(name), path)
+      const run = (options: VerifyOptions) => verify(path, 0.1, { ...bf16, ...options })
+      const whole = await run({ slices: 1, threads: 1 })
+      assert.ok(whole.passed)
+      const most = Math.max(...whole.programs.map(({ predictedBytes }) => predictedBytes))
+      for (const options of [
+        { smallest: true },
+        { budget: Math.floor(0.8 * most) },
+        { slices: 3, threads: 2 },
+        { threads: 3 },
+      ]) {
+        const { passed, sha256 } = await run(options)
+        assert.ok(passed)
+        assert.is(sha256, whole.sha256, JSON.stringify(options))
+      }
+    } finally {
+      rmSync(path, { recursive: true })
+    }
+  })
+}
 
 test('another precision is refused, and bf16 where the processor has none', async () => {
   const [{ body }] = forms as [Form]
