@@ -110,6 +110,22 @@ void check_kernels() {
   }
 }
 
+/** What fills up the last block must not meet what the one before left there. */
+void check_filling() {
+  std::vector<bf16> row(36, {nearest_bf16(1)}), weights(2 * kAmxBlock * kPanel);
+  row[10].bits = nearest_bf16(INFINITY);
+  for (size_t i = 0; i < 36 * kPanel; ++i) weights[i].bits = nearest_bf16(1);
+  float sums[kPanel] = {};
+  AmxJob job = {};
+  job.rows[0] = row.data();
+  job.count = 1;
+  job.row_stride = -1;
+  job.from = job.to = sums;
+  ModelTiles tiles(amx_config(1));
+  amx_kernel_for<ModelTiles>(1)(tiles, job, straight_walk(36), weights.data(), 0, 0);
+  for (const float sum : sums) expect(sum == INFINITY, "zeros behind the last k");
+}
+
 #if defined(__AVX512F__)
 /** Weights of a stored type paired by AVX512_BF16 and in plain code. */
 template <class W>
@@ -140,6 +156,7 @@ int main() {
   const bool hardware = sluice::amx_granted();
   if (!hardware) trap_amx();
   check_kernels();
+  check_filling();
 #if defined(__AVX512F__)
   check_pairs<float>();
   check_pairs<f16>();
