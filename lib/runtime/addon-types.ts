@@ -135,7 +135,7 @@ export interface Addon {
   devices(): NativeDevice[]
   /** Why a backend offers no device, by backend name; empty when it does. */
   missing(): Record<string, string>
-  /** Instruction sets: what the processor has, the one in use (SLUICE_ISA forces one), and the threads its cgroup quota grants. */
+  /** Instruction sets: what the processor has, the one in use (SLUICE_ISA forces one of them, or `amx-emulated`), and the threads its cgroup quota grants. */
   /** @returns bf16: whether convolutions may compute with products of bfloat16 */
   cpu(): { available: string[]; selected: string; threads: number; model: string; bf16: boolean }
   pool(): PoolStats

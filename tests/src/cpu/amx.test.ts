@@ -18,8 +18,10 @@ const flags = {
   avx512: ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma', '-mf16c'],
 }[set]
 
+/** Programs that trap instructions know Linux's registers. */
+const trapped = process.platform === 'linux' ? modelled : test.skip
 for (const name of ['amx_model', 'amx_kernel']) {
-  modelled(`${name}.cpp`, async () => {
+  trapped(`${name}.cpp`, async () => {
     const folder = mkdtempSync(join(tmpdir(), 'sluice-amx-'))
     try {
       const [compiler, ...rest] = (process.env.CXX ?? 'c++').split(' ') as [string]
