@@ -56,16 +56,25 @@ for (const file of ['conv', 'bf16']) {
     await again(file, { SLUICE_ISA: 'avx512', SLUICE_TEST_COMPUTE: 'bf16' })
 })
 
+const url = new URL('../../../lib/runtime/native.js', import.meta.url).href
+const script = `import { native } from '${url}'; console.log(JSON.stringify(native().cpu()))`
+const chosen = (isa: string) =>
+  finished(process.execPath, ['--input-type=module', '-e', script], { SLUICE_ISA: isa })
+
 modelled('the model is used where it is asked for, and never listed', async () => {
-  const url = new URL('../../../lib/runtime/native.js', import.meta.url).href
-  const script = `import { native } from '${url}'; console.log(JSON.stringify(native().cpu()))`
-  const { output } = await finished(process.execPath, ['--input-type=module', '-e', script], {
-    SLUICE_ISA: 'amx-emulated',
-  })
-  const cpu = JSON.parse(output)
+  const cpu = JSON.parse((await chosen('amx-emulated')).output)
   assert.is(cpu.selected, 'amx-emulated')
   assert.ok(cpu.bf16)
   assert.equal(cpu.available, available)
+})
+
+test('AMX is refused where the processor has none', async () => {
+  const { code, output } = await chosen('amx')
+  if (available.includes('amx')) assert.is(JSON.parse(output).selected, 'amx')
+  else {
+    assert.is.not(code, 0)
+    assert.match(output, /NativeError: SLUICE_ISA: expected one of .*, got amx/)
+  }
 })
 
 test.run()
