@@ -12,7 +12,7 @@ useEmulation()
 const { path, clean } = scratch('graphs')
 test.after(clean)
 
-/** What the runs gave, and the lines of the trace: `launch NAME`, `graph of N calls`. */
+/** What the runs gave, and the lines of the trace: `launch NAME on STREAM`, `graph of N calls`. */
 async function repeated(name: string, env: Record<string, string>) {
   const { code, output } = await runChild('../../cuda/children/repeat', {
     SLUICE_CUDA_BACKEND: emulatedPlugin,
