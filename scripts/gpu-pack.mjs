@@ -71,7 +71,9 @@ function main() {
   const plugin = 'build/Release/sluice_cuda.so'
   if (existsSync(join(ROOT, plugin))) copy(plugin)
   else console.log(`${plugin} is not built (npm run build:cuda): the machine's own nvcc must`)
-  copy('dist')
+  // What tests and benchmarks run: no bundle, no types.
+  const runs = path => !path.endsWith('.d.ts') && !path.endsWith('dist/bundle')
+  cpSync(join(ROOT, 'dist'), join(stage, 'dist'), { recursive: true, filter: runs })
   for (const path of productionPackages(ROOT)) copy(path)
   writeFileSync(join(stage, 'dist/commit.txt'), run('git', ['rev-parse', '--short', 'HEAD']))
   cpSync(process.execPath, join(stage, 'bin/node'))
@@ -85,7 +87,7 @@ function main() {
     console.log(`${name.padEnd(14)} ${(bytesOf(join(stage, name)) / 2 ** 20).toFixed(1)} MiB`)
   const pack = join(FOLDER, 'pack.tar.xz')
   run('tar', ['-C', stage, '-cJf', pack, ...readdirSync(stage)], {
-    env: { ...process.env, XZ_OPT: '-3' },
+    env: { ...process.env, XZ_OPT: '-7' },
   })
   rmSync(stage, { recursive: true })
   const [packed, tracked] = [statSync(pack).size, trackedBytes()]
