@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -36,11 +37,19 @@ function run(command, args, options = {}) {
   )
 }
 
-/** Folders of the packages that the library needs at run time, below node_modules. */
-export function productionPackages(root) {
+/** Folders, below node_modules, of the packages that the library needs at run time, and of uvu with what it needs: the checks are tests. */
+export function packedPackages(root) {
   const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
+  const checks = new Set()
+  const need = name => {
+    const path = `node_modules/${name}`
+    if (checks.has(path)) return
+    checks.add(path)
+    for (const dependency of Object.keys(packages[path].dependencies ?? {})) need(dependency)
+  }
+  need('uvu')
   return Object.entries(packages)
-    .filter(([path, { dev }]) => path.startsWith('node_modules/') && !dev)
+    .filter(([path, { dev }]) => path.startsWith('node_modules/') && (!dev || checks.has(path)))
     .map(([path]) => path)
     .filter(path => existsSync(join(root, path)) && !path.includes('linuxmusl'))
 }
@@ -74,7 +83,7 @@ function main() {
   // What tests and benchmarks run: no bundle, no types.
   const runs = path => !path.endsWith('.d.ts') && !path.endsWith('dist/bundle')
   cpSync(join(ROOT, 'dist'), join(stage, 'dist'), { recursive: true, filter: runs })
-  for (const path of productionPackages(ROOT)) copy(path)
+  for (const path of packedPackages(ROOT)) copy(path)
   writeFileSync(join(stage, 'dist/commit.txt'), run('git', ['rev-parse', '--short', 'HEAD']))
   cpSync(process.execPath, join(stage, 'bin/node'))
   spawnSync('strip', [join(stage, 'bin/node')])
@@ -99,10 +108,12 @@ function main() {
     throw new PackError(`expected at most ${text(MOST_BYTES)} in all; carry less`)
 }
 
-try {
-  main()
-} catch (error) {
-  if (!(error instanceof PackError)) throw error
-  console.error(`sluice: ${error.message}`)
-  process.exitCode = 1
+if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  try {
+    main()
+  } catch (error) {
+    if (!(error instanceof PackError)) throw error
+    console.error(`sluice: ${error.message}`)
+    process.exitCode = 1
+  }
 }
