@@ -12,7 +12,7 @@ const packed = packedPackages(ROOT)
 
 /** Packages that a compiled script names. */
 const importsOf = (path: string): string[] =>
-  [...readFileSync(path, 'utf8').matchAll(/\b(?:from|import) ['"](@?[a-z][\w:./-]*)['"]/g)]
+  [...readFileSync(path, 'utf8').matchAll(/\b(?:from|import)[ (]*['"](@?[a-z][\w:./-]*)['"]/g)]
     .map(([, name]) => name!)
     .filter(name => !isBuiltin(name))
     .map(name =>
