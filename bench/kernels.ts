@@ -1,7 +1,8 @@
 /**
- * Every kernel beside PyTorch's for the same shape, in short samples that alternate, with the machine's own limits measured between them.
+ * Every kernel beside PyTorch's for the same shape, in short samples that alternate, with the machine's own limit measured between them.
  *   node dist/bench/kernels.js [--only WORD] [--threads 1,2] [--rounds N] [--venv FOLDER] [--compute bf16] [--out FILE without ending]
- * `% of peak`: of float32 multiply-adds in registers alone; of a copy of memory where memory is the limit.
+ * `% of peak`: of float32 multiply-adds in registers alone; of our copy of as many elements where memory is the limit.
+ * PyTorch is installed where it is missing (rival.ts), some gigabytes.
  */
 import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,7 +10,7 @@ import { parseArgs } from 'node:util'
 import { formatTable } from '../lib/pipelines/pipeline-plan.js'
 import type { Compute } from '../lib/runtime/device.js'
 import { native } from '../lib/runtime/native.js'
-import { allCases, type Case, type Family, streamCase } from './kernels/cases.js'
+import { allCases, type Case, copyCase, type Family } from './kernels/cases.js'
 import { peakRate, prepare } from './kernels/ours.js'
 import { provenance } from './provenance.js'
 import { Rival, rivalPython } from './rival/rival.js'
@@ -44,6 +45,8 @@ interface Measured {
   /** Medians over the rounds. */
   readonly seconds: number
   readonly rivalSeconds: number
+  /** The way of the rival's that was fastest. */
+  readonly rivalWay: string
   /** The rival's time over ours: above 1 we are faster. */
   readonly ratio: number
   /** Operations, or bytes where memory is the limit, per second. */
@@ -53,9 +56,10 @@ interface Measured {
   readonly flops: number
 }
 
-async function measure(one: Case, threads: number, limit: number): Promise<Measured> {
+async function measure(one: Case, threads: number): Promise<Measured> {
   const ours = prepare(one.program, threads, compute)
-  const first = await rival.ask<{ seconds: number }>({
+  const copy = one.flops > 0 ? undefined : copyOf(one, threads)
+  const first = await rival.ask<{ seconds: number; what: string }>({
     do: 'prepare',
     case: one.rival,
     threads,
@@ -68,7 +72,7 @@ async function measure(one: Case, threads: number, limit: number): Promise<Measu
   const samples: { own: number; their: number; limit: number }[] = []
   for (let round = 0; round < rounds; round++) {
     await settle()
-    const peak = one.flops > 0 ? await peakRate(threads) : limit
+    const peak = copy ? await copy.rate() : await peakRate(threads)
     // The system may wake both threads on one core, and parts them some milliseconds later.
     await ours.time(ourRepeats)
     const own = await ours.time(ourRepeats)
@@ -77,6 +81,7 @@ async function measure(one: Case, threads: number, limit: number): Promise<Measu
     samples.push({ own, their: seconds, limit: peak })
   }
   ours.release()
+  copy?.release()
   const work = one.flops || one.bytes
   const of = (value: (sample: (typeof samples)[number]) => number) => median(samples.map(value))
   return {
@@ -86,6 +91,7 @@ async function measure(one: Case, threads: number, limit: number): Promise<Measu
     threads,
     seconds: of(({ own }) => own),
     rivalSeconds: of(({ their }) => their),
+    rivalWay: first.what,
     ratio: of(({ own, their }) => their / own),
     rate: work / of(({ own }) => own),
     share: of(({ own, limit }) => work / own / limit),
@@ -93,31 +99,27 @@ async function measure(one: Case, threads: number, limit: number): Promise<Measu
   }
 }
 
-/** The faster of both sides' copies of arrays that no cache holds, bytes per second. */
-async function streamRate(threads: number): Promise<number> {
-  const ours = prepare(streamCase.program, threads)
-  await rival.ask({ do: 'prepare', case: streamCase.rival, threads })
-  let seconds = Number.POSITIVE_INFINITY
-  for (let round = 0; round < 5; round++) {
-    await settle()
-    seconds = Math.min(seconds, await ours.time(2))
-    const their = await rival.ask<{ seconds: number }>({ do: 'time', repeats: 2 })
-    seconds = Math.min(seconds, their.seconds)
+/** Our copy of as many elements as a case has: what memory, or the cache that holds them, allows at that moment. */
+function copyOf(one: Case, threads: number) {
+  const { shape } = one.rival as { shape: readonly [number, number, number, number] }
+  const { program, bytes } = copyCase(shape)
+  const ours = prepare(program, threads)
+  return {
+    async rate(): Promise<number> {
+      const repeats = Math.max(1, Math.ceil(sampleSeconds / (await ours.time(1))))
+      return bytes / (await ours.time(repeats))
+    },
+    release: () => ours.release(),
   }
-  ours.release()
-  return streamCase.bytes / seconds
 }
 
 const python = rivalPython(['torch', 'numpy'], values.venv)
 const rival = new Rival(python, 'kernels.py', Math.max(...threadCounts))
 const cases = allCases().filter(({ family, name }) => `${family} ${name}`.includes(values.only))
 const results: Measured[] = []
-const limits: { threads: number; peak: number; stream: number }[] = []
 for (const threads of threadCounts) {
-  const stream = await streamRate(threads)
-  limits.push({ threads, peak: await peakRate(threads), stream })
   for (const one of cases) {
-    const result = await measure(one, threads, stream)
+    const result = await measure(one, threads)
     results.push(result)
     process.stderr.write(
       `${threads}t ${one.name}: ${(100 * result.share).toFixed(1)} %, ${result.ratio.toFixed(2)}\n`,
@@ -145,7 +147,7 @@ function summary(family: Family, threads: number) {
     least: Math.min(...own.map(r => r.share)),
     ratio: sum(r => r.ratio * r.seconds) / sum(r => r.seconds),
     leastRatio: Math.min(...own.map(r => r.ratio)),
-    unit: byMemory ? 'stream' : 'peak',
+    unit: byMemory ? 'copy' : 'peak',
   }
 }
 
@@ -173,6 +175,7 @@ const table = formatTable([
     '% of limit',
     'PyTorch ms',
     'PyTorch / ours',
+    'by',
   ],
   ...results.map(r => [
     `${r.family === 'conv' || r.family === 'pointwise' ? '' : `${r.family} `}${r.name}`,
@@ -183,15 +186,11 @@ const table = formatTable([
     percent(r.share),
     (1e3 * r.rivalSeconds).toFixed(3),
     r.ratio.toFixed(2),
+    r.rivalWay,
   ]),
 ])
 const { model, selected } = native().cpu()
-const heading = `${model}, ${selected}, ${compute}; PyTorch ${about.torch}; medians of ${rounds} alternating rounds; ${limits
-  .map(
-    l =>
-      `${l.threads} thread${l.threads > 1 ? 's' : ''}: peak ${(l.peak / 1e9).toFixed(0)} GFLOP/s, copy ${(l.stream / 1e9).toFixed(1)} GB/s`,
-  )
-  .join('; ')}`
+const heading = `${model}, ${selected}, ${compute}; PyTorch ${about.torch}, the fastest of its ways for each, oneDNN by name among them; medians of ${rounds} alternating rounds`
 console.log(`${heading}\n\n${summaryTable}\n\n${table}`)
 if (values.out) {
   const document = {
@@ -200,7 +199,6 @@ if (values.out) {
     compute,
     ...about,
     rounds,
-    limits,
     summaries,
     results,
   }

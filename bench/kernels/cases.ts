@@ -245,8 +245,9 @@ function pointwiseCase(
   }
 }
 
-/** Copies of arrays that no cache holds: the memory's speed. */
-export const streamCase = pointwiseCase('copy', [16, 64, 64, 512], 2)
+/** A copy of as many elements. */
+export const copyCase = (shape: readonly [number, number, number, number]): Case =>
+  pointwiseCase('copy', shape, 2)
 
 /** All cases. Sizes of 256 take four frames at once, so that a call lasts as long as one frame of 512. */
 export function allCases(): Case[] {

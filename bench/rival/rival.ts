@@ -1,5 +1,5 @@
 /** PyTorch beside us: a Python process of our own that answers lines of JSON. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, type StdioOptions, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -27,12 +27,20 @@ export function rivalPython(
       return false
     }
   }
-  if (!existsSync(python))
-    execFileSync('python3', ['-m', 'venv', home], { stdio: ['ignore', 'inherit', 'inherit'] })
-  if (!has())
-    execFileSync(python, ['-m', 'pip', 'install', '--quiet', ...packages], {
-      stdio: ['ignore', 'inherit', 'inherit'],
-    })
+  if (existsSync(python) && has()) return python
+  console.error(
+    `sluice: installing the rival (${packages.join(', ')}: some gigabytes) in ${home}; SLUICE_RIVAL or --venv names an environment that has it`,
+  )
+  const stdio: StdioOptions = ['ignore', 'inherit', 'inherit']
+  try {
+    if (!existsSync(python)) execFileSync('python3', ['-m', 'venv', home], { stdio })
+    execFileSync(python, ['-m', 'pip', 'install', '--quiet', ...packages], { stdio })
+  } catch (error) {
+    console.error(
+      `sluice: expected to install the rival, got: ${(error as Error).message}; install ${packages.join(' ')} and name the environment by SLUICE_RIVAL or --venv`,
+    )
+    process.exit(1)
+  }
   return python
 }
 

@@ -106,7 +106,7 @@ export function addPipelineOptions(command: Command): Command {
     .option('--threads <count>', 'threads to use', integer('threads', 1))
     .option(
       '--compute <dtype>',
-      'products in f32, or bf16 with other low bits and more speed (AVX512_BF16)',
+      'products in f32, or bf16 with other low bits and more speed (AVX512_BF16, AMX)',
     )
     .option(
       '--dtype <dtype>',

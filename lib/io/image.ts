@@ -92,9 +92,9 @@ export function fromBytes(bytes: ArrayLike<number>, pixels: number): Float32Arra
 }
 
 /** Planes in [-1, 1] to interleaved bytes, clamped and rounded. */
-export function toBytes(frame: Frame): Buffer {
+export function toBytes(frame: Frame): Uint8Array {
   const pixels = frame.width * frame.height
-  const bytes = Buffer.allocUnsafe(3 * pixels)
+  const bytes = new Uint8Array(3 * pixels)
   for (let c = 0; c < 3; c++) {
     for (let i = 0; i < pixels; i++) {
       const value = Math.round((frame.data[c * pixels + i]! / 2 + 0.5) * 255)

@@ -7,7 +7,7 @@ import type { VideoWriter } from './video.js'
 
 /** Animated WebP or GIF. The encoder takes all frames at once, so their bytes wait here. */
 export class AnimationWriter implements VideoWriter {
-  private pages: Buffer[] = []
+  private pages: Uint8Array[] = []
   private width = 0
   private height = 0
   constructor(

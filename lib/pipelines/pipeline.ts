@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { OptionError } from '../errors.js'
 import type { Checkpoint } from '../io/checkpoint.js'
 import { readJson } from '../io/weight-index.js'
+import { checkNames } from '../option-names.js'
 import { type Frontier, frontierOf } from '../planner/frontier.js'
 import { leastBudget } from '../planner/least-budget.js'
 import {
@@ -29,14 +30,7 @@ import { parseBytes } from '../units.js'
 import { checkpointWeights, plannedDtypes } from './checkpoint-weights.js'
 import { Generation, noiseOf } from './generation.js'
 import type { LatentExtents, LatentOrder } from './layout.js'
-import {
-  checkNames,
-  latentSize,
-  type RunOptions,
-  runNames,
-  type Shape,
-  type ShapeOptions,
-} from './options.js'
+import { latentSize, type RunOptions, runNames, type Shape, type ShapeOptions } from './options.js'
 import { PipelinePlan } from './pipeline-plan.js'
 import { decodeStages, planned, readPlan } from './plan-document.js'
 import { planWidest, widestFirst } from './plan-widest.js'
@@ -53,7 +47,7 @@ export interface LoadOptions {
   /** Most bytes at any time: `'2 GiB'` or a number. Default: no limit but the plan's own peak. */
   budget?: number | string
   threads?: number
-  /** Products of convolutions and matrices in float32, or in bfloat16 with sums in float32: faster, with other low bits, where the processor has AVX512_BF16. Default: `f32`. */
+  /** Products of convolutions and matrices in float32, or in bfloat16 with sums in float32: faster, with other low bits, where the processor has AVX512_BF16 or AMX. Default: `f32`. */
   compute?: Compute
   /** For every generation that says nothing else: see GenerateOptions. */
   rehash?: RehashWish

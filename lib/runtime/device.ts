@@ -61,7 +61,7 @@ function checkCompute(backend: string, compute: Compute): void {
   const got = backend !== 'cpu' ? backend : `${model} (${selected} in use)`
   if (backend !== 'cpu' || !bf16)
     throw new DeviceError(
-      `compute: expected a processor with AVX512_BF16 for bf16, got ${got}; leave it out`,
+      `compute: expected a processor with AVX512_BF16 or AMX for bf16, got ${got}; leave it out`,
     )
 }
 

@@ -1,4 +1,5 @@
 import { OptionError } from '../errors.js'
+import { checkNames } from '../option-names.js'
 import { type StagePlan, StagePlanner } from '../planner/plan.js'
 import type { StreamingChoice } from '../planner/streaming.js'
 import type { Program } from '../program/graph.js'
@@ -15,7 +16,7 @@ export interface CompileOptions {
   /** Most bytes of arena and weights: `'64 MiB'` or a number. */
   budget?: number | string
   threads?: number
-  /** Products of convolutions and matrices in float32, or in bfloat16 with sums in float32, where the processor has AVX512_BF16. Default: `f32`. */
+  /** Products of convolutions and matrices in float32, or in bfloat16 with sums in float32, where the processor has AVX512_BF16 or AMX. Default: `f32`. */
   compute?: Compute
   /** Weights by key: values, or a source such as a checkpoint. */
   weights?: Readonly<Record<string, Float32Array>> | WeightSource
@@ -34,10 +35,26 @@ export interface CompileOptions {
   poison?: boolean
 }
 
+const compileNames = [
+  'device',
+  'budget',
+  'threads',
+  'compute',
+  'weights',
+  'dtype',
+  'slices',
+  'recompute',
+  'streaming',
+  'spill',
+  'signal',
+  'poison',
+] as const satisfies readonly (keyof CompileOptions)[]
+
 /** A compiled program: planned, its memory taken, its weights packed. */
 export class Executable implements AsyncDisposable {
   /** The run that is under way, or the last. */
   private last: Promise<unknown> = Promise.resolve()
+  private running = 0
 
   constructor(
     readonly plan: StagePlan,
@@ -62,7 +79,10 @@ export class Executable implements AsyncDisposable {
       () => this.runNow(inputs, onProgress),
     )
     this.last = turn
-    return turn
+    this.running++
+    return await turn.finally(() => {
+      this.running--
+    })
   }
 
   private async runNow(
@@ -98,12 +118,21 @@ export class Executable implements AsyncDisposable {
     }
   }
 
-  /** Gives the memory back and says how much was used. */
+  /**
+   * Gives the memory back and says how much was used.
+   * @throws OptionError while a run is under way, and after it was closed
+   */
   close(): MeasuredPeak {
+    if (this.running > 0)
+      throw new OptionError(
+        `${this.program.name}: close() expected no run under way, got ${this.running}; await them, or abort them by \`signal\``,
+      )
     return this.stage.close()
   }
 
+  /** Waits for runs that are under way, then gives the memory back. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.last.catch(() => {})
     await this.stage[Symbol.asyncDispose]()
   }
 }
@@ -133,6 +162,7 @@ export function programPlanner(
   program: Program,
   options: Omit<CompileOptions, 'budget'> = {},
 ): StagePlanner {
+  checkNames(options, compileNames)
   const { target } = resolveDevice(options.device, options.threads, options.compute)
   const source = sourceOf(options)
   const state = Object.fromEntries([

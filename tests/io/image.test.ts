@@ -28,7 +28,7 @@ test('an image becomes planes in [-1, 1]', async () => {
   const { width, height, data } = await readImage(path('halves.png'), { width: 8, height: 4 })
   assert.equal([width, height, data.length], [8, 4, 96])
   assert.equal([data[0], data[7], data[32], data[64], data[71]], [1, -1, -1, -1, 1])
-  assert.equal(toBytes({ width, height, data }), halves)
+  assert.equal(Buffer.from(toBytes({ width, height, data })), halves)
 })
 
 test('another size is stretched to', async () => {

@@ -46,12 +46,28 @@ test('weights that are no Float32Array are refused by name', async () => {
     )
 })
 
-test('a run beside close ends in a typed error, and one after it too', async () => {
+test('close refuses while a run is under way; a run after it ends in a typed error', async () => {
   const executable = await compile(block)
   const running = executable.run({ x })
+  await refused(async () => executable.close(), /block: close\(\) expected no run under way, got 1/)
+  const { y } = await running
+  assert.ok(y!.every(Number.isFinite))
   executable.close()
-  await refused(() => running, /block: expected to be open, got closed/)
   await refused(() => executable.run({ x }), /block: expected to be open, got closed/)
+})
+
+test('leaving a block waits for a run that nobody awaited', async () => {
+  let running: Promise<unknown>
+  {
+    await using executable = await compile(block)
+    running = executable.run({ x })
+  }
+  await running
+})
+
+test('an option with a slip in its name is refused', async () => {
+  const slip = { budgett: '1 MiB' } as CompileOptions
+  await refused(() => compile(block, slip), /budgett: expected one of device, budget/)
 })
 
 test('a program must give tensors', () => {

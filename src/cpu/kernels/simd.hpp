@@ -97,20 +97,23 @@ inline f32x16 gelu(f32x16 x) {
   return fma(half, erf(x * splat(0.707106781f)), half);
 }
 
+/** x * s where s is the sigmoid of x or more of it: past 87 that stops short of 0, so x does. */
+inline f32x16 times_sigmoid(f32x16 x, f32x16 s) { return max(splat(-100.0f), x) * s; }
+
 /** Activation of one value for all but geglu. */
 inline f32x16 activate(f32x16 x, Act act) {
   switch (act) {
     case Act::silu:
-      return x * sigmoid(x);
+      return times_sigmoid(x, sigmoid(x));
     case Act::gelu:
       return gelu(x);
     case Act::quick_gelu:
-      return x * sigmoid(x * splat(1.702f));
+      return times_sigmoid(x, sigmoid(x * splat(1.702f)));
     case Act::sigmoid:
       return sigmoid(x);
     case Act::gelu_tanh: { // 0.5 (1 + tanh u) = sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3)
       const f32x16 cubic = fma(x * x, splat(0.044715f), splat(1.0f));
-      return x * sigmoid(x * cubic * splat(1.595769122f));
+      return times_sigmoid(x, sigmoid(x * cubic * splat(1.595769122f)));
     }
     default:
       return x;
