@@ -6,11 +6,17 @@ import { fileURLToPath } from 'node:url'
 /** Where scripts/gpu-pack.mjs leaves the commit, for machines that hold no repository. */
 const packed = fileURLToPath(new URL('../commit.txt', import.meta.url))
 
+/** What a commit's name ends with where tracked files are not as it has them. */
+export const changed = '-changed'
+
+const git = (...args: string[]) => spawnSync('git', args, { encoding: 'utf8' })
+
 function commitHere(): string {
-  const { status, stdout } = spawnSync('git', ['rev-parse', '--short', 'HEAD'], {
-    encoding: 'utf8',
-  })
-  if (status === 0) return stdout.trim()
+  const { status, stdout } = git('rev-parse', '--short', 'HEAD')
+  // Results are written by what asks, and change nothing that is measured.
+  const sources = ['--untracked-files=no', '--', ':/', ':!/bench/results']
+  if (status === 0)
+    return stdout.trim() + (git('status', '--porcelain', ...sources).stdout.trim() ? changed : '')
   return existsSync(packed) ? readFileSync(packed, 'utf8').trim() : 'unknown'
 }
 

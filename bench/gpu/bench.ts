@@ -8,11 +8,10 @@
 import { mkdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { OptionError } from '../../lib/errors.js'
 import { root } from '../../tests/support/recorded.js'
 import type { ModelName } from './checkpoint.js'
 import { execute, told } from './child.js'
-import { found, isEmulated } from './device.js'
+import { describe, found, isEmulated } from './device.js'
 import { modelFolder } from './items/model-folder.js'
 import {
   type KernelCase,
@@ -25,14 +24,14 @@ import {
 import type { NetworkRequest, RivalResult, StepResult, VideoResult } from './network-request.js'
 import { type Outcome, ResultFile } from './record.js'
 import { askRival, type Rival } from './rival.js'
-import { callArguments, chosen, type Item, runItems } from './runner.js'
+import { callArguments, called, chosen, type Item, runItems } from './runner.js'
 
-const { values, options } = arguments_()
+const { values, options } = argumentsOrExit()
 const { small } = values
 const place = process.env.SLUICE_BENCH_PLACE ?? join(tmpdir(), 'sluice-gpu')
 const rival: Rival = { device: small ? 'cpu' : 'cuda', small }
 
-function arguments_() {
+function argumentsOrExit() {
   try {
     return callArguments()
   } catch (error) {
@@ -257,14 +256,9 @@ async function main(): Promise<number> {
   const folder = values.out ?? join(root, isEmulated(device) ? 'out/gpu' : 'bench/results')
   const slug = device.name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-')
   const file = ResultFile.open(join(folder, `gpu-bench-${slug}`), 'GPU bench')
-  const code = await runItems(items, file, `${device.name}, ${device.detail}`, options, 60)
+  const code = await runItems(items, file, describe(device, values.small), options, 60)
   if (values.copy) file.copyTo(values.copy)
   return code
 }
 
-try {
-  process.exitCode = await main()
-} catch (error) {
-  console.error(`gpu:bench: ${(error as Error).message}`)
-  process.exitCode = error instanceof OptionError ? 2 : 6
-}
+process.exitCode = await called('gpu:bench', main)

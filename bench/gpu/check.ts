@@ -6,12 +6,11 @@
  */
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { OptionError } from '../../lib/errors.js'
 import { root } from '../../tests/support/recorded.js'
 import { execute, failure, told } from './child.js'
-import { found, gpu, isEmulated } from './device.js'
+import { describe, found, gpu, isEmulated } from './device.js'
 import { ResultFile } from './record.js'
-import { callArguments, chosen, type Item, runItems } from './runner.js'
+import { callArguments, called, chosen, type Item, runItems } from './runner.js'
 
 const compiled = (path: string): string => join(root, 'dist', path)
 
@@ -123,6 +122,7 @@ const items: Item[] = [
       testItem(`kernels/${family} ${dtype}`, `src/cpu/${family}`, { SLUICE_TEST_DTYPE: dtype }),
     ),
   ),
+  testItem('kernels/copy', 'src/copy'),
   testItem('programs/random', 'cuda/programs'),
   testItem('programs/boxes', 'cuda/boxes'),
   testItem('programs/pipeline', 'cuda/pipeline'),
@@ -144,6 +144,8 @@ const smallItems: Item[] = [
   programItem('device/described', 'device'),
   programItem('memory/generations', 'memory', '--small'),
   testItem('kernels/quantise f32', 'src/cpu/quantise'),
+  testItem('kernels/copy', 'src/copy'),
+  testItem('programs/pipeline', 'cuda/pipeline'),
   testItem('programs/boxes', 'cuda/boxes'),
   programItem('components/clip-text f16', 'component', 'clip-text', 'f16'),
   programItem('components/vae-plain f32', 'component', 'vae-plain', 'f32'),
@@ -161,14 +163,9 @@ async function main(): Promise<number> {
   const folder = values.out ?? join(root, isEmulated(device) ? 'out/gpu' : 'bench/results')
   const slug = device.name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-')
   const file = ResultFile.open(join(folder, `gpu-check-${slug}`), 'GPU check')
-  const code = await runItems(all, file, `${device.name}, ${device.detail}`, options)
+  const code = await runItems(all, file, describe(device, values.small), options)
   if (values.copy) file.copyTo(values.copy)
   return code
 }
 
-try {
-  process.exitCode = await main()
-} catch (error) {
-  console.error(`gpu:check: ${(error as Error).message}`)
-  process.exitCode = error instanceof OptionError ? 2 : 6
-}
+process.exitCode = await called('gpu:check', main)

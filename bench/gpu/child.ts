@@ -52,11 +52,16 @@ export function tell(outcome: Outcome): void {
   console.log(`${mark}${JSON.stringify(outcome)}`)
 }
 
+/** Lines that say what went wrong: of an error, of a test that failed, of a report of compute-sanitizer. */
+const telling = /\bError\b.*: |\bexpected\b.*\bgot\b|\bFAIL\b|=========.*(Invalid|hazard|Error)/i
+
 /** The end of an item that never came to say what it found. */
 export function failure({ output, code, signal, late }: Ended): Outcome {
   const why = late ? 'its time was over' : `ended with ${signal ?? code}`
-  const last = output.trim().split('\n').slice(-4).join(' / ').slice(-600)
-  return { passed: false, detail: `${why}: ${last}` }
+  const lines = output.split('\n').filter(line => line.trim())
+  const said = lines.filter(line => telling.test(line)).slice(0, 4)
+  const text = (said.length ? said : lines.slice(-4)).map(line => line.trim()).join(' / ')
+  return { passed: false, ...(late && { late }), detail: `${why}: ${text.slice(0, 600)}` }
 }
 
 /** What a process told. */

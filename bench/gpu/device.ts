@@ -1,17 +1,29 @@
 /** What is known of the device that is measured. */
 import { spawnSync } from 'node:child_process'
+import { DeviceError } from '../../lib/errors.js'
 import type { NativeDevice } from '../../lib/runtime/addon-types.js'
 import { devices } from '../../lib/runtime/device.js'
 import { native } from '../../lib/runtime/native.js'
 
 export const gpu = 'cuda:0'
 
-/** The device. @throws Error that says why there is none */
+/** The device. @throws DeviceError that says why there is none */
 export function found(): NativeDevice {
   const device = devices().find(({ id }) => id === gpu)
   if (device) return device
   const { cuda = 'no reason is given' } = native().missing()
-  throw new Error(`${gpu}: expected a device, got none; ${cuda}`)
+  throw new DeviceError(`${gpu}: expected a device, got none; ${cuda}`)
+}
+
+/** Variables that change what is computed, or how. */
+const settings = ['SLUICE_CUDA_WGMMA', 'SLUICE_CUDA_OVERLAP', 'SLUICE_CUDA_GRAPHS']
+
+/** What results are of: the device and what is set about it. */
+export function describe({ name, detail }: NativeDevice, small: boolean): string {
+  const set = settings
+    .filter(variable => process.env[variable] !== undefined)
+    .map(variable => `${variable}=${process.env[variable]}`)
+  return [name, detail, ...set, ...(small ? ['small'] : [])].join(', ')
 }
 
 export const freeBytes = (): number => found().freeBytes

@@ -2,6 +2,7 @@
 import { cpSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { FileError } from '../../lib/errors.js'
 import { replaceFile } from '../../lib/io/atomic.js'
 
 /** What an item found. */
@@ -9,6 +10,8 @@ export interface Outcome {
   readonly passed: boolean
   /** Not run, since something is missing here. */
   readonly skipped?: boolean
+  /** Cut off where the call's minutes ended. */
+  readonly late?: boolean
   /** One line. */
   readonly detail: string
   /** Numbers, for whoever reads the JSON. */
@@ -18,6 +21,8 @@ export interface Outcome {
 export interface Entry extends Outcome {
   readonly date: string
   readonly commit: string
+  /** What it is of: the device and its settings. */
+  readonly device: string
   readonly seconds: number
 }
 
@@ -34,13 +39,9 @@ export class ResultFile {
     private readonly content: Content,
   ) {}
 
-  /** Reads what an earlier call left. @throws SyntaxError for a file that is no JSON */
+  /** Reads what an earlier call left. @throws FileError for a file that is none of these */
   static open(path: string, title: string): ResultFile {
-    const file = `${path}.json`
-    const content = existsSync(file)
-      ? (JSON.parse(readFileSync(file, 'utf8')) as Content)
-      : { items: {} }
-    return new ResultFile(path, title, content)
+    return new ResultFile(path, title, contentOf(`${path}.json`))
   }
 
   entry(name: string): Entry | undefined {
@@ -48,9 +49,9 @@ export class ResultFile {
   }
 
   /** Writes an entry at once, so that a call that is cut off loses one item alone. */
-  async put(name: string, entry: Entry, device: string | undefined): Promise<void> {
+  async put(name: string, entry: Entry): Promise<void> {
     this.content.items[name] = entry
-    if (device) this.content.device = device
+    this.content.device = entry.device
     mkdirSync(dirname(this.path), { recursive: true })
     const json = `${JSON.stringify(this.content, null, 1)}\n`
     await replaceFile(`${this.path}.json`, temporary => writeFile(temporary, json))
@@ -79,6 +80,20 @@ export class ResultFile {
       `| ${cells.map(cell => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')).join(' | ')} |`
     return `${[`# ${this.title}: ${device ?? 'no device'}`, '', line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')}\n`
   }
+}
+
+function contentOf(file: string): Content {
+  if (!existsSync(file)) return { items: {} }
+  try {
+    const content = JSON.parse(readFileSync(file, 'utf8')) as Content
+    if (typeof content?.items === 'object' && content.items !== null) return content
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+  }
+  throw new FileError(
+    `${file}: expected the results of earlier calls, got something else; remove it, or name another folder with --out`,
+    file,
+  )
 }
 
 /** `ok`, `FAILED` or `skipped`. */

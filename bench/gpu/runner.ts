@@ -1,7 +1,7 @@
 /** Runs items one after another within a call's minutes, and leaves what is left to the next call. */
 import { parseArgs } from 'node:util'
-import { OptionError } from '../../lib/errors.js'
-import { provenance } from '../provenance.js'
+import { OptionError, SluiceError } from '../../lib/errors.js'
+import { changed, provenance } from '../provenance.js'
 import { type Outcome, type ResultFile, wordFor } from './record.js'
 
 export interface Item {
@@ -36,14 +36,32 @@ export interface CallArguments {
   readonly options: RunnerOptions
 }
 
-/** @throws OptionError, TypeError for arguments that there are not */
+/** @throws OptionError for arguments that there are not */
 export function callArguments(argv?: string[]): CallArguments {
-  const { values } = parseArgs({ args: argv, options: runnerArguments })
+  const { values } = parsed(argv)
   const minutes = Number(values.minutes)
   if (!(minutes > 0))
     throw new OptionError(`minutes: expected a number above 0, got ${values.minutes}`)
   const only = (values.only ?? []).flatMap(text => text.split(','))
   return { values, options: { only, seconds: minutes * 60, again: values.again } }
+}
+
+function parsed(argv?: string[]) {
+  try {
+    return parseArgs({ args: argv, options: runnerArguments })
+  } catch (error) {
+    throw new OptionError((error as Error).message)
+  }
+}
+
+/** Runs a command's program and says what stopped it. @returns its exit code, or the error's: 2 for options, 6 for no device */
+export async function called(name: string, main: () => Promise<number>): Promise<number> {
+  try {
+    return await main()
+  } catch (error) {
+    console.error(`${name}: ${(error as Error).message}`)
+    return error instanceof SluiceError ? error.exitCode : 1
+  }
 }
 
 /** Items of the sections and names asked for. @throws OptionError for one that there is not */
@@ -76,9 +94,17 @@ export async function runItems(
   const { commit } = provenance()
   const wanted = chosen(items, only)
   const left: string[] = []
+  /** What is known of an item as things stand. */
+  const current = (name: string) => {
+    const entry = file.entry(name)
+    return entry?.commit === commit && entry.device === device ? entry : undefined
+  }
+  const isKept = (name: string) => {
+    const known = current(name)
+    return known?.passed && !known.skipped && !commit.endsWith(changed) && !again
+  }
   for (const { name, run } of wanted) {
-    const known = file.entry(name)
-    if (known?.passed && !known.skipped && known.commit === commit && !again) continue
+    if (isKept(name)) continue
     const rest = (end - performance.now()) / 1000
     if (rest < Math.min(least, seconds / 2)) {
       left.push(name)
@@ -87,11 +113,16 @@ export async function runItems(
     const start = performance.now()
     const outcome = await run(rest)
     const took = (performance.now() - start) / 1000
-    const entry = { ...outcome, date: new Date().toISOString(), commit, seconds: took }
-    await file.put(name, entry, device)
+    if (outcome.late) {
+      console.log(`cut off ${name}: ${outcome.detail} (${took.toFixed(1)} s)`)
+      left.push(name)
+      continue
+    }
+    const entry = { ...outcome, date: new Date().toISOString(), commit, device, seconds: took }
+    await file.put(name, entry)
     console.log(`${wordFor(outcome).padEnd(7)} ${name}: ${outcome.detail} (${took.toFixed(1)} s)`)
   }
-  const entries = wanted.map(({ name }) => file.entry(name))
+  const entries = wanted.map(({ name }) => (left.includes(name) ? undefined : current(name)))
   const failed = entries.filter(entry => entry && !entry.passed).length
   const skipped = entries.filter(entry => entry?.skipped).length
   const passed = entries.filter(entry => entry?.passed).length - skipped

@@ -38,6 +38,9 @@ test('the embedded checkpoint on a GPU: float16 close to the CPU, predicted = me
     assert.is(measuredBytes, predictedBytes, stage)
   const sliced = await generate(gpu, { slices: 2 })
   assert.equal(sliced.frames, cuda.frames)
+  // Weights come beside the kernels, by copies that these wait for.
+  const streamed = await generate(gpu, { slices: 2, streaming: 'always' })
+  assert.equal(streamed.frames, cuda.frames)
 })
 
 test.run()

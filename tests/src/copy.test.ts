@@ -14,20 +14,28 @@ const none = new Float64Array(0)
 const device = process.env.SLUICE_TEST_DEVICE ?? 'cpu'
 
 test('a copy moves a strided box to the host and back, whatever the threads', async () => {
-  for (const threads of [1, 2, 5]) {
+  // Elements from pixel to pixel on the device and on the host: no gap, or one on either side.
+  const gaps = [
+    [6, 6],
+    [10, 6],
+    [6, 8],
+  ] as const
+  for (const [threads, [pixel, hostPixel]] of [1, 2, 5].flatMap(n =>
+    gaps.map(g => [n, g] as const),
+  )) {
     for (const ticket of [0, 1]) {
       const [frames, height, width, channels] = [3, 4, 5, 6]
       const extents = [2, 2, 3, channels] as const
-      const strides = [height * width * channels, width * channels, channels] as const
-      const dense = [2 * 3 * channels, 3 * channels, channels] as const
-      const size = frames * height * width * channels
+      const strides = [height * width * pixel, width * pixel, pixel] as const
+      const dense = [2 * 3 * hostPixel, 3 * hostPixel, hostPixel] as const
+      const size = frames * height * width * pixel
       const word = { dtype: dtypeCode.i32 }
       const first = (1 * height + 1) * width + 1
       const writer = new CommandWriter()
       writer.copy(0, 0, {
         ticket,
         extents,
-        source: { slot: 0, offset: 4 * first * channels, strides, ...word },
+        source: { slot: 0, offset: 4 * first * pixel, strides, ...word },
         out: { slot: slotHost, offset: 64, strides: dense, ...word },
       })
       if (ticket) writer.join(0, 0, ticket)
@@ -52,10 +60,11 @@ test('a copy moves a strided box to the host and back, whatever the threads', as
       for (let f = 0; f < 2; f++)
         for (let h = 0; h < 2; h++)
           for (let i = 0; i < 3 * channels; i++) {
-            const at = (f * height + h) * width * channels + i
-            expected[at] = input[at + first * channels]!
+            const at =
+              ((f * height + h) * width + Math.floor(i / channels)) * pixel + (i % channels)
+            expected[at] = input[at + first * pixel]!
           }
-      assert.equal(out, expected, `${threads} threads, ticket ${ticket}`)
+      assert.equal(out, expected, `${threads} threads, ticket ${ticket}, ${pixel}, ${hostPixel}`)
       for (const block of [arena, host]) block.release()
     }
   }
