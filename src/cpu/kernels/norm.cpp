@@ -180,22 +180,34 @@ void affine_pixel(float *out, const float *x, const float *scale, const float *s
   });
 }
 
-/** Sum of n numbers, or of squares of what they are apart from the mean, in four registers. */
-template <bool kSquares>
-float sum_of(const float *x, int32_t n, f32x16 mean) {
-  f32x16 sums[4] = {zero(), zero(), zero(), zero()};
-  const auto add = [&](f32x16 &sum, f32x16 v)
-                       SLUICE_INLINE { sum = kSquares ? fma(v, v, sum) : sum + v; };
+struct Moments {
+  float mean, variance;
+};
+
+/** Of n numbers, read once: about the mean of the first sixteen, which misses at most sqrt(n / 16)
+ * standard deviations (see row_statistics). In four registers. */
+inline Moments moments_of(const float *x, int32_t n) {
+  const int32_t some = least(n, 16);
+  const float first = reduce_sum(keep_lanes(load_some(x, some), some, 0.0f)) / (float)some;
+  const f32x16 shift = splat(first);
+  f32x16 sums[4] = {zero(), zero(), zero(), zero()}, squares[4] = {zero(), zero(), zero(), zero()};
+  const auto add = [&](int j, f32x16 v) SLUICE_INLINE {
+    sums[j] = sums[j] + v;
+    squares[j] = fma(v, v, squares[j]);
+  };
   int32_t i = 0;
   for (; i + 64 <= n; i += 64) {
 #pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) add(sums[j], load(x + i + 16 * j) - mean);
+    for (int j = 0; j < 4; ++j) add(j, load(x + i + 16 * j) - shift);
   }
   for_lanes(n - i, [&](int32_t at, int32_t lanes) SLUICE_INLINE {
-    const f32x16 v = load_some(x + i + at, lanes) - mean;
-    add(sums[0], lanes < 16 ? keep_lanes(v, lanes, 0.0f) : v);
+    const f32x16 v = load_some(x + i + at, lanes) - shift;
+    add(0, lanes < 16 ? keep_lanes(v, lanes, 0.0f) : v);
   });
-  return reduce_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  const float missed = reduce_sum((sums[0] + sums[1]) + (sums[2] + sums[3])) / (float)n;
+  const float square = reduce_sum((squares[0] + squares[1]) + (squares[2] + squares[3])) / (float)n;
+  const float variance = square - missed * missed;
+  return {first + missed, variance > 0.0f ? variance : 0.0f};
 }
 
 using AffinePixel = void (*)(float *, const float *, const float *, const float *, int32_t, bool);
@@ -256,10 +268,9 @@ int run_layer_norm(const LayerNormCommand &c, Bases bases, int32_t thread, int32
     const float *plus = add ? add + element(c.add, f, h, w) : nullptr;
     float *to = out + element(c.out, f, h, w);
     const bool past = writer.past(to);
-    const float mean = sum_of<false>(x, n, zero()) / (float)n;
-    const f32x16 m = splat(mean);
-    const float variance = sum_of<true>(x, n, m) / (float)n;
-    const f32x16 rstd = splat(1.0f / __builtin_sqrtf(variance + c.eps));
+    const Moments moments = moments_of(x, n);
+    const f32x16 m = splat(moments.mean);
+    const f32x16 rstd = splat(1.0f / __builtin_sqrtf(moments.variance + c.eps));
     for_lanes(n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
       f32x16 y = (load_some(x + i, lanes) - m) * rstd;
       if (gamma) y = y * load_some(gamma + i, lanes);
