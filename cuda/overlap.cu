@@ -25,17 +25,6 @@ int32_t ticket_of(const Header &command) {
   return command.opcode == Opcode::copy ? reinterpret_cast<const CopyCommand &>(command).ticket : 0;
 }
 
-/** Notes the join at `index` for the copies that it makes the main stream wait for. */
-void join(const Segment &segment, int32_t ticket, int32_t index, std::vector<int32_t> &done) {
-  const int32_t *at = segment.words;
-  for (int32_t i = 0; i < index; ++i) {
-    const Header &command = reinterpret_cast<const Header &>(*at);
-    at += command.words;
-    const int32_t own = ticket_of(command);
-    if (own > 0 && own <= ticket && done[size_t(i)] == i) done[size_t(i)] = index;
-  }
-}
-
 /** A stream as the placement goes on. */
 struct Track {
   int32_t reached = kNone; ///< last command of the other stream that its next one comes after
@@ -50,16 +39,21 @@ std::vector<Placement> place(const Segment &segment) {
   std::vector<Claims> claims(count);
   std::vector<double> ends(count);
   /** The command that each is done with: a copy's join, else itself. */
-  std::vector<int32_t> done(count);
+  std::vector<int32_t> done(count), tickets(count);
   Track tracks[kKernelStreams];
   const int32_t *at = segment.words;
   for (size_t i = 0; i < count; ++i) {
     const Header &command = reinterpret_cast<const Header &>(*at);
     at += command.words;
     done[i] = int32_t(i);
+    tickets[i] = ticket_of(command);
     ranges(command, 1, claims[i]);
     if (command.opcode == Opcode::join) {
-      join(segment, reinterpret_cast<const JoinCommand &>(command).ticket, int32_t(i), done);
+      const int32_t ticket = reinterpret_cast<const JoinCommand &>(command).ticket;
+      for (size_t j = 0; j < i; ++j) {
+        const bool is_open = tickets[j] > 0 && done[j] == int32_t(j);
+        if (is_open && tickets[j] <= ticket) done[j] = int32_t(i);
+      }
       continue;
     }
     int32_t after[kKernelStreams] = {kNone, kNone};

@@ -219,7 +219,11 @@ const RULES = [
     make: () => ({ 'left out': 'cudaSuccess' }),
     expression: true,
   },
-  { find: /\bdone\[j\]/, kind: 'stream order', make: () => ({ "a copy's begin": 'int32_t(j)' }) },
+  {
+    find: /(?<=\(last, )done\[j\]/,
+    kind: 'stream order',
+    make: () => ({ "a copy's begin": 'int32_t(j)' }),
+  },
   {
     find: /\bmine\.written \|\| other\.written\b/,
     kind: 'stream order',

@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { outcome } from './support.js'
+import { finished } from '../support/process.js'
 
 const program = fileURLToPath(
   new URL('../../../build/emulation/emulation_families', import.meta.url),
@@ -10,7 +10,7 @@ const program = fileURLToPath(
 
 for (const architecture of ['75', '90'])
   test(`compute capability ${architecture}: no false alarm, no bit that a schedule changes`, async () => {
-    const { code, output } = await outcome(program, ['--kernels', '0', '1', '2'], {
+    const { code, output } = await finished(program, ['--kernels', '0', '1', '2'], {
       SLUICE_EMULATION_ARCH: architecture,
     })
     assert.is(code, 0, output)
@@ -29,7 +29,7 @@ for (const architecture of ['75', '90'])
 
 test('SLUICE_CUDA_WGMMA=0: the bits of an architecture without wgmma', async () => {
   const said = async (env: Record<string, string>) =>
-    (await outcome(program, ['--case', 'boxes', '0'], env)).output
+    (await finished(program, ['--case', 'boxes', '0'], env)).output
   const without = await said({ SLUICE_EMULATION_ARCH: '90', SLUICE_CUDA_WGMMA: '0' })
   assert.is(without, await said({ SLUICE_EMULATION_ARCH: '80' }))
   assert.is.not(without, await said({ SLUICE_EMULATION_ARCH: '90' }))

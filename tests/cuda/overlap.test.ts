@@ -4,7 +4,8 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { scratch } from '../io/scratch.js'
 import { runChild } from '../src/support.js'
-import { emulatedPlugin, launchesOf, outcome } from './support.js'
+import { finished } from '../support/process.js'
+import { emulatedPlugin, launchesOf } from './support.js'
 
 const built = (name: string) =>
   fileURLToPath(new URL(`../../../build/emulation/${name}`, import.meta.url))
@@ -37,7 +38,7 @@ test('the emulation finds a wait that is missing between two streams, also in a 
 test('random commands on two streams, with copies and as graphs, give what they give one by one', async () => {
   const bits = new Map<string, string>()
   for (const seed of ['0', '1', '2', '3', '4']) {
-    const { code, output } = await outcome(built('emulation_lanes'), [seed])
+    const { code, output } = await finished(built('emulation_lanes'), [seed])
     assert.is(code, 0, output)
     for (const line of output.trim().split('\n')) {
       const [, name, said] = /^(.+) \d+: (.*)$/.exec(line) ?? []

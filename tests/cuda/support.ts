@@ -1,7 +1,7 @@
-import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
+import { finished } from '../support/process.js'
 
 /** The emulated CUDA plug-in, which `npm test` builds. */
 export const emulatedPlugin = fileURLToPath(
@@ -26,44 +26,18 @@ export function useEmulation(): void {
   process.env.SLUICE_CUDA_BACKEND = emulatedPlugin
 }
 
-/** Output and exit code of a program. */
-export async function outcome(
-  program: string,
-  args: readonly string[],
-  env: Record<string, string> = {},
-): Promise<{ code: number | null; output: string }> {
-  const child = spawn(program, args, {
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let output = ''
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', text => {
-      output += text
-    })
-  }
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.on('close', resolve)
-    child.on('error', reject)
-  })
-  return { code, output }
-}
-
 /** What a program of planted defects says of each launch, by its name. */
 export async function launchesOf(
   program: string,
   seeds: readonly string[],
   env: Record<string, string> = {},
 ): Promise<[string, string][]> {
-  const { code, output } = await outcome(program, seeds, env)
+  const { code, output } = await finished(program, seeds, env)
   assert.is(code, 0, output)
-  return output
-    .trim()
-    .split('\n')
-    .map(line => {
-      const end = line.indexOf(': ', line.startsWith('sound: ') ? 7 : 0)
-      return [line.slice(0, end), line.slice(end + 2)]
-    })
+  return output.split('\n').map(line => {
+    const end = line.indexOf(': ', line.startsWith('sound: ') ? 7 : 0)
+    return [line.slice(0, end), line.slice(end + 2)]
+  })
 }
 
 /**
@@ -73,7 +47,7 @@ export async function launchesOf(
 export async function rerun(family: string, env: Record<string, string> = {}): Promise<void> {
   const file = fileURLToPath(new URL(`../src/${family}.test.js`, import.meta.url))
   const device = { SLUICE_CUDA_BACKEND: emulatedPlugin, SLUICE_TEST_DEVICE: gpu }
-  const { code, output } = await outcome(process.execPath, [file], { ...device, ...env })
+  const { code, output } = await finished(process.execPath, [file], { ...device, ...env })
   assert.is(code, 0, output)
   assert.match(output, /Total: +[1-9]/)
 }

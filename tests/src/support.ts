@@ -1,9 +1,9 @@
-import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
 import { actCode, CommandWriter, dtypeCode, type View } from '../../lib/planner/commands.js'
 import type { NativeStream } from '../../lib/runtime/addon-types.js'
 import { native } from '../../lib/runtime/native.js'
+import { finished } from '../support/process.js'
 
 /** A contiguous float32 operand of [1, 1, tokens, channels]. */
 export function rows(offset: number, channels: number, slot = 0): View {
@@ -61,19 +61,5 @@ export async function runChild(
   flags: string[] = [],
 ) {
   const script = fileURLToPath(new URL(`children/${name}.js`, import.meta.url))
-  const child = spawn(process.execPath, [...flags, script], {
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let output = ''
-  child.stdout.on('data', text => {
-    output += text
-  })
-  child.stderr.on('data', text => {
-    output += text
-  })
-  const [code, signal] = await new Promise<[number | null, string | null]>(resolve => {
-    child.on('close', (...end) => resolve(end))
-  })
-  return { code, signal, output: output.trim() }
+  return await finished(process.execPath, [...flags, script], env)
 }

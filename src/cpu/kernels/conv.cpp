@@ -36,22 +36,10 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
   const int64_t weight_stride = v.k_total * kPanel;
   TileJob job;
   job.from_zero = false;
-  Group g;
-  g.resumes = channels.begin > 0;
-  g.ends = channels.end == v.in_channels;
   for (int32_t i = 0; i < groups; ++i) {
-    g.first = first + part_begin(last - first, groups, i);
-    g.panels = first + part_begin(last - first, groups, i + 1) - g.first;
+    const Group g = group_at(v, channels, first, last, groups, i);
     const int64_t sums_stride = (int64_t)g.panels * width * kPanel;
-    // Whole panels go straight from the bias to registers and from there to the output, where
-    // nothing else is done to them.
-    const bool whole = !v.geglu && (g.first + g.panels) * kPanel <= c.channels;
-    const bool from_bias = whole && !g.resumes && !v.vector && !v.residual;
-    const bool to_out = whole && (!g.ends || c.act == Act::none);
-    if (from_bias) {
-      for (int32_t x = 0; x < g.panels * kPanel; x += kPanel)
-        store(start + x, v.bias ? load(v.bias + g.first * kPanel + x) : zero());
-    }
+    if (g.from_bias) begin_from_bias(v, g, start);
     // With pairs, one half of the group's panels of weights after the other.
     for (int32_t part = 0; part < width; ++part) {
       const int32_t panel = g.first * width + part * g.panels;
@@ -75,7 +63,7 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
           pair_rows(rows, weight_stride, g.panels, piece.count, piece.count, pairs);
         // All at once: rows may lie a multiple of the caches' period apart, where what is fetched
         // ahead would not stay, but many loads wait together.
-        if (begins && !from_bias) begin_pixels(v, g, pixels, sums, sums_stride);
+        if (begins && !g.from_bias) begin_pixels(v, g, pixels, sums, sums_stride);
         if (finishes) fetch_pixels(v, g, pixels, 0, least(pixels.count, kTileRows));
         // Whole cache lines of the next piece for each register tile of this one.
         const int64_t fetched = ceil_div(piece.count, (int64_t)2 * pixels.tiles) * 2 * kPanel;
@@ -90,8 +78,8 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
             float *const own = sums + r * sums_stride, *const out =
                                                            v.out + p.out + g.first * kPanel;
             job.rows[r - begin] = (const float *)((const A *)v.packed + p.in);
-            job.from[r - begin] = begins && from_bias ? start : own;
-            job.to[r - begin] = finishes && to_out ? out : own;
+            job.from[r - begin] = begins && g.from_bias ? start : own;
+            job.to[r - begin] = finishes && g.to_out ? out : own;
           }
           const int64_t column = part * g.panels * kPanel;
           if constexpr (kInPairs) {
@@ -102,7 +90,7 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
           } else {
             tile_kernel_for<W>(end - begin, g.panels)(job, walk, rows, weight_stride, column);
           }
-          if (finishes && !to_out) finish_pixels(v, g, pixels, begin, end, sums, sums_stride);
+          if (finishes && !g.to_out) finish_pixels(v, g, pixels, begin, end, sums, sums_stride);
         }
       }
     }

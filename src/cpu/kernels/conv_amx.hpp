@@ -75,20 +75,11 @@ bool run_amx(const Conv &v, const Tile &tile, const Pixels &pixels, Channels cha
   alignas(64) bf16 pairs[kAmxPanels * kAmxPieceRows * kPanel];
   alignas(64) float start[kAmxPanels * kPanel];
   Walk walk = walk_of(v, tile, channels);
-  Group g;
-  g.resumes = channels.begin > 0;
-  g.ends = channels.end == v.in_channels;
   for (int32_t i = 0; i < groups; ++i) {
-    g.first = first + part_begin(last - first, groups, i);
-    g.panels = first + part_begin(last - first, groups, i + 1) - g.first;
+    const Group g = group_at(v, channels, first, last, groups, i);
     const int64_t sums_stride = (int64_t)g.panels * width * kPanel;
-    // As in run_panels: straight from the bias to tiles, and from there to the output.
-    const bool whole = !v.geglu && (g.first + g.panels) * kPanel <= c.channels;
-    const bool from_bias = whole && !g.resumes && !v.vector && !v.residual;
-    const bool to_out = whole && (!g.ends || c.act == Act::none);
-    if (from_bias) {
-      for (int32_t x = 0; x < g.panels * kPanel; x += kPanel)
-        store(start + x, v.bias ? load(v.bias + g.first * kPanel + x) : zero());
+    if (g.from_bias) {
+      begin_from_bias(v, g, start);
     } else {
       begin_pixels(v, g, pixels, sums, sums_stride);
     }
@@ -121,9 +112,9 @@ bool run_amx(const Conv &v, const Tile &tile, const Pixels &pixels, Channels cha
             job.rows[r - begin] = (const bf16 *)v.packed + pixels.at[r].in;
           job.row_stride = tiled.in[t] * (int64_t)sizeof(bf16);
           float *const own = sums + begin * sums_stride;
-          const bool straight = finishes && to_out && tiled.out[t] >= 0;
-          job.from = begins && from_bias ? start : own;
-          job.from_stride = begins && from_bias ? 0 : sums_stride * kFloat;
+          const bool straight = finishes && g.to_out && tiled.out[t] >= 0;
+          job.from = begins && g.from_bias ? start : own;
+          job.from_stride = begins && g.from_bias ? 0 : sums_stride * kFloat;
           job.to = straight ? v.out + pixels.at[begin].out + g.first * kPanel : own;
           job.to_stride = (straight ? tiled.out[t] : sums_stride) * kFloat;
           amx_kernel_for<Tiles>(g.panels)(tiles, job, walk, pairs, padded * kPanel,

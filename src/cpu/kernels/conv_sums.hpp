@@ -14,7 +14,30 @@ namespace sluice::SLUICE_ISA_NAMESPACE {
 struct Group {
   int32_t first, panels; ///< of the output; with pairs each has two panels of weights
   bool resumes, ends; ///< whether earlier channels are in `out` already; whether these are the last
+  /** Whole panels go straight from the bias to registers and from there to the output, where
+   * nothing else is done to them. */
+  bool from_bias, to_out;
 };
+
+/** Group i of so many of panels [first, last), over these input channels. */
+inline Group group_at(const Conv &v, Channels channels, int32_t first, int32_t last, int32_t groups,
+                      int32_t i) {
+  Group g;
+  g.first = first + part_begin(last - first, groups, i);
+  g.panels = first + part_begin(last - first, groups, i + 1) - g.first;
+  g.resumes = channels.begin > 0;
+  g.ends = channels.end == v.in_channels;
+  const bool whole = !v.geglu && (g.first + g.panels) * kPanel <= v.c.channels;
+  g.from_bias = whole && !g.resumes && !v.vector && !v.residual;
+  g.to_out = whole && (!g.ends || v.c.act == Act::none);
+  return g;
+}
+
+/** What every pixel's sums start from, where that is the bias. */
+inline void begin_from_bias(const Conv &v, const Group &g, float *start) {
+  for (int32_t x = 0; x < g.panels * kPanel; x += kPanel)
+    store(start + x, v.bias ? load(v.bias + g.first * kPanel + x) : zero());
+}
 
 inline int32_t lanes_of(const Conv &v, int32_t panel) {
   return least(v.c.channels - panel * kPanel, kPanel);

@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { native } from '../../../lib/runtime/native.js'
+import { finished } from '../../support/process.js'
 import { root } from '../../support/recorded.js'
-import { again, finished } from './children.js'
+import { again } from './children.js'
 
 const { available, bf16, selected } = native().cpu()
 /** What the model of the tiles is built for. */

@@ -1,7 +1,8 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { native } from '../../../lib/runtime/native.js'
-import { again, finished } from './children.js'
+import { finished } from '../../support/process.js'
+import { again } from './children.js'
 
 /** The compiled tests here that compute; each runs again on every other instruction set. */
 const files = ['conv', 'attention', 'norm', 'pointwise']
