@@ -1,6 +1,7 @@
 import type { Placement } from './arena/greedy.js'
 import { packInLayers } from './arena/layers.js'
 import { type Problem, problemOf } from './arena/problem.js'
+import { packInQueues } from './arena/queues.js'
 import { Reordering } from './arena/reorder.js'
 import { greedy, solve } from './arena/solve.js'
 import { packFromTwoEnds } from './arena/two-ends.js'
@@ -25,7 +26,7 @@ export interface Packing {
 /**
  * Aligned offsets for a plan's buffers such that no two that are alive together overlap, in
  * `lowerBound` bytes, a thousandth more, or the fewest found: greedy orders, then a search of `nodes`,
- * of many buffers in layers and from two ends. Deterministic.
+ * of many buffers in layers, in queues and from two ends. Deterministic.
  */
 export function packBuffers(
   buffers: readonly Placeable[],
@@ -47,6 +48,8 @@ export function packBuffers(
         return solve(part, part.lowerBound, nodes).offsets
       }),
     )
+  if (solution.height > goal && !tied && problem.count > fewBuffers)
+    consider(packInQueues(problem, goal))
   if (solution.height > goal && !tied && (problem.count <= fewBuffers || nodes > searchNodes))
     consider(solve(problem, goal, nodes))
   if (solution.height > goal && !tied && problem.count > fewBuffers && nodes > searchNodes)

@@ -1,3 +1,4 @@
+import type { Tensor } from '../program/tensor.js'
 import { type Fit, type Load, load, pack } from './arrange.js'
 import { type Slicing, unsliced } from './group.js'
 import { GroupMemory, ScratchTable } from './group-memory.js'
@@ -47,6 +48,18 @@ export class BandSearch {
       if (!best || fit.packing.bytes < best.packing.bytes) best = fit
     }
     return best
+  }
+
+  /** Tensors alive at the peak of the bands whose most bytes at a time are the least. */
+  aliveAtLeast(): Set<Tensor> {
+    let least: Load | undefined
+    for (const key of this.options(0)) {
+      const load = this.loads.get(key)!
+      if (!least || load.lowerBound < least.lowerBound) least = load
+    }
+    const { buffers, time } = least!
+    const alive = buffers.filter(({ start, end }) => start <= time && time < end)
+    return new Set(alive.flatMap(({ tensors }) => tensors))
   }
 
   /** Keys of slicings under a limit, fewest bands first; their loads are known by then. */
@@ -100,7 +113,8 @@ function candidates(memory: GroupMemory): Candidate[] {
     const { bytes } = memory.peaks(slicing)
     if (!list.length || bytes < list[list.length - 1]!.bytes * leastGain)
       list.push({ slicing, bytes })
-    if (slicing.chunk === 1) return list
+    // Rows around a slice are made again in bands alone.
+    if (slicing.chunk === 1 || group.halos) return list
     slicing = { ...slicing, chunk: Math.ceil(slicing.chunk / 2) }
   }
 }

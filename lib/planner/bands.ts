@@ -80,7 +80,7 @@ export function bandedBuffers(
     return counts.get(entry)
   }
   let at = time
-  for (const { node, ranges, slice } of slicedNodes(group, slicing)) {
+  for (const { node, outer, ranges, slice } of slicedNodes(group, slicing)) {
     const wanted = restrict(node.output, ranges)
     const use = (tensor: Tensor, region: Region, input?: number) => {
       const entry = storage.owner.get(tensor)
@@ -94,6 +94,7 @@ export function bandedBuffers(
           kind: 'slice',
           slice,
           bytes: bytesOf(owner, restrict(owner, ranges)),
+          ...(ranges !== outer && { band: ranges[0]! }),
         }))
       } else if (bands === undefined) {
         alive(`${owner.id}`, at, () => ({

@@ -1,8 +1,8 @@
 import { type Node, operand } from '../program/graph.js'
 import { opSpec, type Target } from '../program/op.js'
-import { type Region, wholeRegion } from '../program/region.js'
+import type { Region } from '../program/region.js'
 import type { DType, Tensor } from '../program/tensor.js'
-import { bandRange, type Group, restrict, type Slicing } from './group.js'
+import { bandRange, type Group, restrict, type Slicing, slicedNodes } from './group.js'
 import type { Streaming } from './streaming.js'
 import { products, takesWgmma } from './wgmma.js'
 
@@ -127,11 +127,12 @@ export class CommandCosts {
   group(group: Group, slicing: Slicing): number {
     const outer = group.axis === undefined ? whole : partsOf(group.extent, slicing)
     const inner = group.inner.map(({ extent }, i) => partsOf(extent, { chunk: slicing.inner[i]! }))
+    const halos = haloParts(group, slicing)
     let seconds = 0
     group.nodes.forEach((node, index) => {
       const at = group.inner.findIndex(({ first, last }) => first <= index && index <= last)
       let own = 0
-      for (const [size, count] of outer) {
+      for (const [size, count] of halos.get(index) ?? outer) {
         for (const [innerSize, innerCount] of inner[at] ?? whole) {
           own +=
             count *
@@ -149,14 +150,17 @@ export class CommandCosts {
     const work = { flops: 0, bytes: 0, seconds: 0 }
     for (const group of groups) {
       work.seconds += this.group(group, slicings[group.id]!)
-      for (const node of group.nodes) {
-        const { flops, bytes } = opSpec(node.op).cost(
-          node,
-          node.output,
-          wholeRegion(node.output.shape),
-        )
-        work.flops += flops
-        work.bytes += bytes + (this.streaming?.bytes(node) ?? 0)
+      const halos = haloParts(group, slicings[group.id]!)
+      for (const [index, node] of group.nodes.entries()) {
+        const spec = opSpec(node.op)
+        const parts = halos.get(index) ?? whole
+        for (const [size, count] of parts) {
+          const region = parts === whole ? [] : [{ axis: 1, range: [0, size] as const }]
+          const { flops, bytes } = spec.cost(node, node.output, restrict(node.output, region))
+          work.flops += flops * count
+          work.bytes += bytes * count
+        }
+        work.bytes += this.streaming?.bytes(node) ?? 0
       }
     }
     return work
@@ -203,6 +207,21 @@ export class CommandCosts {
 }
 
 const whole: Parts = [[1, 1]]
+
+/** Parts of the ops that are made again with rows around their band, by their index. */
+function haloParts(group: Group, slicing: Slicing): Map<number, Parts> {
+  const counts = new Map<number, Map<number, number>>()
+  if (group.halos && slicing.bands) {
+    for (const { node, ranges } of slicedNodes(group, slicing)) {
+      const index = group.nodes.indexOf(node)
+      if (!group.halos.includes(index)) continue
+      const [start, stop] = ranges[0]!.range
+      const sizes = counts.get(index) ?? new Map<number, number>()
+      counts.set(index, sizes.set(stop - start, (sizes.get(stop - start) ?? 0) + 1))
+    }
+  }
+  return new Map([...counts].map(([index, sizes]) => [index, [...sizes]]))
+}
 
 function partsOf(extent: number, slicing: Pick<Slicing, 'chunk' | 'bands'>): Parts {
   const { chunk, bands } = slicing

@@ -23,6 +23,8 @@ export interface Group {
   /** Extent along the axis: the most slices. 1 without an axis. */
   readonly extent: number
   readonly inner: readonly InnerGroup[]
+  /** Indices of ops that are made again in each band with the rows around it that the band's other ops read. Default: none. */
+  readonly halos?: readonly number[]
 }
 
 /** How finely a group is sliced: the extent of one slice, and of one slice of each inner group. */
@@ -82,16 +84,22 @@ export class OpenGroup {
   axes: number[] = []
   private readonly written = new Set<Tensor>()
 
-  constructor(private readonly allowed: readonly number[] = sliceAxes) {}
+  /** @param again tensors of which each slice has as many rows as are read there; what makes them reads nothing of its group */
+  constructor(
+    private readonly allowed: readonly number[] = sliceAxes,
+    private readonly again: ReadonlySet<Tensor> = new Set(),
+  ) {}
 
   /** Axes along which the node could join: the group's extent, and inputs from inside read at their own slice. */
   joinable(node: Node): number[] {
+    if (this.again.has(node.output) && this.dependsOn(node)) return []
     return (this.nodes.length ? this.axes : [...this.allowed]).filter(axis => {
       const extent = node.output.shape[axis]!
       if (!hasAxis(node, axis) || extent < 2) return false
       if (this.nodes.length && this.nodes[0]!.output.shape[axis] !== extent) return false
       return node.inputs.every(
-        ({ tensor }, i) => !this.written.has(tensor) || readsAligned(node, i, axis),
+        ({ tensor }, i) =>
+          !this.written.has(tensor) || this.again.has(tensor) || readsAligned(node, i, axis),
       )
     })
   }
@@ -111,22 +119,27 @@ export class OpenGroup {
  * Groups of consecutive ops: an op joins while some axis is left along which all of them can be sliced exactly (spatial ops along
  * frames, temporal ops along rows of pixels). An op that cannot join but needs nothing of the group (projections of the text, of the
  * time embedding) moves before it.
+ * @param again tensors that are made again for one group alone, which reads more rows of them than its slice has
  */
-export function formGroups(program: Program, allowed: readonly number[] = sliceAxes): Group[] {
+export function formGroups(
+  program: Program,
+  allowed: readonly number[] = sliceAxes,
+  again: ReadonlySet<Tensor> = new Set(),
+): Group[] {
   const closed: Node[][] = []
   const axes: (number | undefined)[] = []
-  let open = new OpenGroup(allowed)
+  let open = new OpenGroup(allowed, again)
   const close = () => {
     if (open.nodes.length) {
       closed.push(open.nodes)
       axes.push(open.axes[0])
     }
-    open = new OpenGroup(allowed)
+    open = new OpenGroup(allowed, again)
   }
   for (const node of program.nodes) {
     let joinable = open.joinable(node)
     if (open.nodes.length && joinable.length === 0) {
-      if (!open.dependsOn(node)) {
+      if (!open.dependsOn(node) && !again.has(node.output)) {
         closed.push([node])
         axes.push(sliceableAxes(node)[0])
         continue
@@ -152,7 +165,10 @@ export function makeGroup(
   heads: readonly InnerGroup[] = [],
 ): Group {
   const extent = axis === undefined ? 1 : nodes[0]!.output.shape[axis]!
-  if (axis === 1) return { id, nodes, axis, extent, inner: [] }
+  if (axis === 1) {
+    const halos = halosOf(nodes, axis)
+    return { id, nodes, axis, extent, inner: [], ...(halos.length > 0 && { halos }) }
+  }
   const inner: InnerGroup[] = []
   let begin = 0
   const rowsUpTo = (end: number) => {
@@ -166,6 +182,31 @@ export function makeGroup(
   }
   rowsUpTo(nodes.length)
   return { id, nodes, axis, extent, inner }
+}
+
+/** Ops whose output others of a run read beyond their own slice. */
+export function halosOf(nodes: readonly Node[], axis: number): number[] {
+  const beyond = new Set<Tensor>()
+  for (const node of nodes)
+    for (const [i, { tensor }] of node.inputs.entries())
+      if (!readsAligned(node, i, axis)) beyond.add(tensor)
+  return nodes.flatMap(({ output }, i) => (beyond.has(output) ? [i] : []))
+}
+
+/** The rows of an op's output that the others of its group read in one of its slices. */
+function haloRange(group: Group, index: number, outer: readonly AxisRange[]): AxisRange {
+  const axis = group.axis!
+  const { output } = group.nodes[index]!
+  let [start, stop] = [output.shape[axis]!, 0]
+  for (const node of group.nodes.slice(index + 1)) {
+    const regions = opSpec(node.op).regions(node, node.output, restrict(node.output, outer))
+    for (const [i, { tensor }] of node.inputs.entries()) {
+      if (tensor !== output) continue
+      start = Math.min(start, regions[i]![axis]![0])
+      stop = Math.max(stop, regions[i]![axis]![1])
+    }
+  }
+  return { axis, range: [start, stop] }
 }
 
 /**
@@ -250,6 +291,8 @@ export function* slicedNodes(group: Group, slicing: Slicing): Generator<SlicedNo
     : ranges(group.axis, group.extent, slicing.chunk)
   for (const outer of parts) {
     let at = 0
+    const rangesOf = (index: number): readonly AxisRange[] =>
+      group.halos?.includes(index) ? [haloRange(group, index, outer)] : outer
     for (const [i, inner] of group.inner.entries()) {
       for (; at < inner.first; at++) yield { node: group.nodes[at]!, outer, ranges: outer, slice }
       for (const part of ranges(inner.axis, inner.extent, slicing.inner[i]!)) {
@@ -260,7 +303,7 @@ export function* slicedNodes(group: Group, slicing: Slicing): Generator<SlicedNo
       at = inner.last + 1
     }
     for (; at < group.nodes.length; at++)
-      yield { node: group.nodes[at]!, outer, ranges: outer, slice }
+      yield { node: group.nodes[at]!, outer, ranges: rangesOf(at), slice }
     slice++
   }
 }

@@ -7,6 +7,7 @@ import {
   type AxisRange,
   firstSlice,
   type Group,
+  halosOf,
   readsAligned,
   restrict,
   type Slicing,
@@ -29,7 +30,8 @@ const isCount = (value: unknown, most: number): boolean =>
   Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= most
 
 /** Nodes in an order in which each tensor is written before it is read, in groups whose slices read what they have. */
-function groupFault({ program, groups, slicings }: ProgramPlan): string | undefined {
+function groupFault(plan: ProgramPlan): string | undefined {
+  const { program, groups, slicings } = plan
   const order = groups.flatMap(({ nodes }) => nodes)
   if (order.length !== program.nodes.length || new Set(order).size !== order.length)
     return 'each op in one group'
@@ -45,7 +47,8 @@ function groupFault({ program, groups, slicings }: ProgramPlan): string | undefi
       const innerTensors = innerOutputs(group, inner, index)
       for (const [input, { tensor }] of node.inputs.entries()) {
         if (!ready.has(tensor)) return `${node.name} after what it reads, ${tensor.name}`
-        if (looped && inside.has(tensor) && !readsAligned(node, input, group.axis!))
+        const aligned = !inside.has(tensor) || readsAligned(node, input, group.axis!)
+        if (looped && !aligned && !isHalo(plan, group, tensor))
           return `${node.name} to read only its own slice of ${tensor.name}`
         const run = group.inner[inner]
         if (run && innerTensors.has(tensor) && !readsAligned(node, input, run.axis, run.granule))
@@ -56,6 +59,22 @@ function groupFault({ program, groups, slicings }: ProgramPlan): string | undefi
     }
   }
   return undefined
+}
+
+/** Whether a band makes a tensor anew with the rows that others read around it: one that nothing else reads, from what lies outside. */
+function isHalo({ program, slicings }: ProgramPlan, group: Group, tensor: Tensor): boolean {
+  const index = group.nodes.findIndex(({ output }) => output === tensor)
+  const made = new Set(group.nodes.map(({ output }) => output))
+  const elsewhere = program.nodes.some(
+    node => !group.nodes.includes(node) && node.inputs.some(input => input.tensor === tensor),
+  )
+  const output = Object.values(program.outputs).includes(tensor)
+  const own = group.nodes[index]!.inputs.some(input => made.has(input.tensor))
+  return (
+    slicings[group.id]!.bands !== undefined &&
+    group.halos?.includes(index) === true &&
+    !(elsewhere || output || own)
+  )
 }
 
 /** Tensors that an inner group has written before one of its ops. */
@@ -74,6 +93,13 @@ function slicingFault(group: Group, slicing: Slicing): string | undefined {
   if (!isCount(slicing.chunk, extent)) return `slices of 1 to ${extent}`
   if (slicing.bands !== undefined && !(isCount(slicing.bands, extent) && axis === 1))
     return `1 to ${extent} bands of rows`
+  if (group.halos !== undefined) {
+    const halos = axis === 1 ? halosOf(nodes, axis) : []
+    if (slicing.bands === undefined && slicing.chunk < extent)
+      return 'bands around what it makes again'
+    if (!Array.isArray(group.halos) || `${group.halos}` !== `${halos}`)
+      return `rows around ops ${halos}`
+  }
   if (!Array.isArray(slicing.inner) || slicing.inner.length !== inner.length)
     return 'slices for each inner group'
   let end = 0
@@ -337,6 +363,11 @@ class Lifetimes {
         )
         const fault = this.heldFault(tensor, region, held, at, at + 1, outer, ranges)
         if (fault) return `${node.name} with ${fault}`
+        if (
+          input < 0 &&
+          held.some(({ kind, band }) => kind === 'slice' && band && !covers(wanted, band))
+        )
+          return `${node.name} to write all rows that are kept of it`
         if (held.length < 2) continue
         const slab = this.owned
           .get(node)
@@ -370,7 +401,7 @@ class Lifetimes {
       if (kind === 'scratch' || kind === 'slab') return `a place of its own for ${tensor.name}`
       if (start > from || end < to) return `${tensor.name} alive from ${from} to ${to}`
       const stored =
-        kind === 'band' && band
+        band && (kind === 'band' || kind === 'slice')
           ? restrict(tensor, [band])
           : kind === 'inner'
             ? restrict(tensor, ranges)
@@ -413,6 +444,10 @@ function within(group: Group, node: Node, first: number, last: number): boolean 
 
 function touches({ axis, range }: AxisRange, region: Region): boolean {
   return range[0] < region[axis]![1] && region[axis]![0] < range[1]
+}
+
+function covers(region: Region, { axis, range }: AxisRange): boolean {
+  return region[axis]![0] <= range[0] && range[1] <= region[axis]![1]
 }
 
 function push<K, V>(map: Map<K, V[]>, key: K, value: V): void {

@@ -218,7 +218,8 @@ export class StagePlanner {
           spec.programs[name]!,
           program,
           spec.runs?.[name] ?? 1,
-          { recompute: spec.recompute, ...options, spill },
+          spec.recompute,
+          { ...options, spill },
           new Streaming(weights, options.target.backend),
         ),
     )
@@ -374,12 +375,14 @@ class ProgramPlanner {
     private readonly traced: Program,
     private readonly program: Program,
     private readonly runs: number,
+    share: number | undefined,
     private readonly options: Omit<PlanOptions, 'budget'>,
     private readonly streaming: Streaming,
   ) {
-    const { cost, target, weightDtype, recompute = recomputeShare, spill = false } = options
+    const { cost, target, weightDtype, spill = false } = options
     this.costs = new CommandCosts(cost ?? roofline(target), weightDtype, streaming)
-    const limits = { recompute, spill }
+    const recompute = options.recompute ?? share ?? recomputeShare
+    const limits = { recompute, bands: options.recompute ?? bandsShare, spill }
     this.search = new ProgramSearch(program, target, this.costs, limits, streaming)
   }
 
@@ -420,6 +423,9 @@ class ProgramPlanner {
 
 /** Operations that may be spent on making tensors again, as a share of a program's. */
 const recomputeShare = 0.02
+
+/** The same where nothing fits but bands of rows: what stands at full resolution is then made again in each band. */
+const bandsShare = 0.35
 
 function checkSlices(slices: number | undefined): void {
   if (slices === undefined || (Number.isSafeInteger(slices) && slices > 0)) return

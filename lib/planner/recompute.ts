@@ -66,6 +66,46 @@ export function recomputable(program: Program): Recomputable[] {
   return found.sort((a, b) => a.flops / a.bytes - b.flops / b.bytes || a.tensor.id - b.tensor.id)
 }
 
+/** A tensor that need never be whole: it is made once for its statistics, and again, some rows at a time, for each other reader. */
+export interface Renewable {
+  readonly tensor: Tensor
+  /** One for each reader. */
+  readonly parts: readonly Recomputable[]
+  /** Bytes that need not wait, less those that must wait for it. */
+  readonly bytes: number
+  /** Operations spent again. */
+  readonly flops: number
+}
+
+/**
+ * Convolutions' outputs that are whole only because a norm sums over all of them. In a decoder each residual block's two tensors stand
+ * side by side at full resolution; made again band by band with the rows around, neither does. Cheapest first, by operations per byte.
+ */
+export function renewable(program: Program): Renewable[] {
+  const step = new Map(program.nodes.map((node, i) => [node, i]))
+  const readers = readersOf(program)
+  const lastRead = (tensor: Tensor) =>
+    Math.max(...(readers.get(tensor) ?? []).map(reader => step.get(reader)!))
+  const found: Renewable[] = []
+  for (const { tensor, producer, uses } of waits(program, readers)) {
+    const [, first, ...late] = uses
+    if (producer.op !== 'conv2d' || first!.op !== 'norm_partials' || late.length === 0) continue
+    const last = step.get(late[late.length - 1]!)!
+    const waiting = producer.inputs
+      .filter(({ tensor: read }) => read.kind === 'value' && lastRead(read) < last)
+      .reduce((sum, { tensor: read }) => sum + tensorBytes(read), 0)
+    const bytes = tensorBytes(tensor) - waiting
+    if (bytes <= 0) continue
+    const own = flopsOf(producer)
+    const parts = late.map((reader): Recomputable => {
+      const again = { makers: [producer], early: producer, late: [reader], until: reader }
+      return { tensor, ...again, bytes, flops: own }
+    })
+    found.push({ tensor, parts, bytes, flops: own * late.length })
+  }
+  return found.sort((a, b) => a.flops / a.bytes - b.flops / b.bytes || a.tensor.id - b.tensor.id)
+}
+
 /** The program with the makers of `chosen` run again before their late readers. */
 export function recompute(program: Program, chosen: readonly Recomputable[]): Program {
   if (chosen.length === 0) return program

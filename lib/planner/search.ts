@@ -3,11 +3,11 @@ import { flopsOf, type Target } from '../program/op.js'
 import type { Tensor } from '../program/tensor.js'
 import { packBuffers } from './arena.js'
 import { arrange, type Fit, placeables } from './arrange.js'
-import { BandSearch } from './band-search.js'
+import { BandVariants } from './band-variants.js'
 import type { CommandCosts } from './cost.js'
 import { formGroups, type Group, unsliced } from './group.js'
 import { ScratchTable } from './group-memory.js'
-import { advanceLastReaders, gatherSmallWork } from './order.js'
+import { gatherSmallWork } from './order.js'
 import { Partitioner, type SharedMemories } from './partition.js'
 import { type Recomputable, recomputable, recompute } from './recompute.js'
 import { type Spillable, spill, spillable } from './spill.js'
@@ -32,10 +32,6 @@ interface Variant {
   readonly partitioner: Partitioner
 }
 
-interface Bands extends Omit<Arrangement, 'fit'> {
-  readonly search: BandSearch
-}
-
 /**
  * The search for a program's plan. Groups and slices first: the fastest partition that fits. Where none does, what holds the least
  * peak is made again instead of kept, laid over what dies there, or moved to the host (beside a GPU), one tensor more at a time, cheapest
@@ -54,18 +50,25 @@ export class ProgramSearch {
   private readonly found = new Map<number, Arrangement | undefined>()
   /** What was packed at leisure. */
   private readonly atLeisure = new WeakSet<Arrangement>()
-  private banded?: Bands | null
+  private banded?: BandVariants | null
 
-  /** @param limits most operations that may be spent on making tensors again, as a share of the program's, and whether tensors may be spilled */
+  /**
+   * @param limits most operations that may be spent on making tensors again, as a share of the program's: before bands of rows, and in
+   * all with them; and whether tensors may be spilled
+   */
   constructor(
     private readonly program: Program,
     private readonly target: Target,
     private readonly costs: CommandCosts,
-    private readonly limits: { readonly recompute: number; readonly spill: boolean },
+    private readonly limits: {
+      readonly recompute: number
+      readonly bands: number
+      readonly spill: boolean
+    },
     private readonly streaming?: Streaming,
   ) {
     this.candidates = recomputable(program)
-    this.spare = limits.recompute * program.nodes.reduce((sum, node) => sum + flopsOf(node), 0)
+    this.spare = limits.recompute * flopsOfAll(program)
     this.scratch = new ScratchTable(target)
   }
 
@@ -107,9 +110,8 @@ export class ProgramSearch {
   private least(): Arrangement {
     if (this.smallest) return this.smallest
     let best = this.repacked(this.leastOf(this.narrowest()))
-    const bands = this.bands()
-    const fit = bands?.search.least()
-    const banded = fit && this.repacked({ ...bands!, fit })
+    const inBands = this.bands()?.least()
+    const banded = inBands && this.repacked(inBands)
     if (banded && banded.fit.packing.bytes < best.fit.packing.bytes) best = banded
     for (;;) {
       const { bytes } = best.fit.packing
@@ -144,9 +146,7 @@ export class ProgramSearch {
       const found = this.partitioned(variant, allowed)
       if (found) return found
     }
-    const bands = this.bands()
-    const fit = bands?.search.within(allowed)
-    return fit && { ...bands!, fit }
+    return this.bands()?.within(allowed)
   }
 
   /** The variant that makes the least again of those that may fit, and the narrowest. */
@@ -306,18 +306,20 @@ export class ProgramSearch {
   }
 
   /** The narrowest variant in bands of rows; of use only where there are few frames, and slices of frames are no way down. */
-  private bands(): Bands | undefined {
+  private bands(): BandVariants | undefined {
     if (this.banded === undefined) this.banded = this.makeBands() ?? null
     return this.banded ?? undefined
   }
 
-  private makeBands(): Bands | undefined {
+  private makeBands(): BandVariants | undefined {
     if (!this.bandable()) return undefined
     const { chosen } = this.narrowest()
     const inOrder = this.candidates.filter(candidate => chosen.includes(candidate))
-    const program = advanceLastReaders(recompute(this.program, inOrder))
-    const storage = this.store(program, formGroups(program, [1]))
-    return { program, storage, search: new BandSearch(storage) }
+    const spent = chosen.reduce((sum, { flops }) => sum + flops, 0)
+    const spare = Math.max(0, this.limits.bands * flopsOfAll(this.program) - spent)
+    return new BandVariants(this.program, inOrder, spare, (program, groups) =>
+      this.store(program, groups),
+    )
   }
 
   private bandable(): boolean {
@@ -328,6 +330,10 @@ export class ProgramSearch {
   private store(program: Program, groups: readonly Group[], overlays?: Overlays): Storage {
     return assignStorage(program, groups, this.target, overlays, this.streaming)
   }
+}
+
+function flopsOfAll({ nodes }: Program): number {
+  return nodes.reduce((sum, node) => sum + flopsOf(node), 0)
 }
 
 /** Frames up to which bands of rows are tried. */

@@ -1,0 +1,110 @@
+import type { Program } from '../program/graph.js'
+import type { Tensor } from '../program/tensor.js'
+import type { Fit } from './arrange.js'
+import { BandSearch } from './band-search.js'
+import { formGroups, type Group } from './group.js'
+import { advanceLastReaders } from './order.js'
+import { type Recomputable, type Renewable, recompute, renewable } from './recompute.js'
+import type { Storage } from './storage.js'
+
+/** A program in bands of rows, with the tensors that are made again in each band. */
+interface Banded {
+  readonly program: Program
+  readonly storage: Storage
+  readonly search: BandSearch
+  readonly renewed: readonly Renewable[]
+}
+
+/** A program's bands with an arena. */
+export interface BandedFit extends Pick<Banded, 'program' | 'storage'> {
+  readonly fit: Fit
+}
+
+/**
+ * Bands of rows, and where those are not enough, with ever more tensors that are never whole: made once for their statistics and again in
+ * each band, the cheapest first of those that are alive at the peak. A variant's peak may stay where it was: the next one's is elsewhere.
+ */
+export class BandVariants {
+  private readonly variants: Banded[] = []
+  private readonly candidates: readonly Renewable[]
+  private readonly ordered: Program
+
+  /**
+   * @param chosen what is made again whatever the bands are
+   * @param spare operations that may be spent on making tensors again in each band
+   */
+  constructor(
+    program: Program,
+    chosen: readonly Recomputable[],
+    private readonly spare: number,
+    private readonly store: (program: Program, groups: readonly Group[]) => Storage,
+  ) {
+    this.ordered = recompute(program, chosen)
+    this.candidates = renewable(this.ordered)
+  }
+
+  /** The variant that makes the least again and whose arena stays within `allowed` bytes, in as few bands as it takes. */
+  within(allowed: number): BandedFit | undefined {
+    for (let i = 0; this.at(i); i++) {
+      const { program, storage, search } = this.at(i)!
+      const fit = search.within(allowed)
+      if (fit) return { program, storage, fit }
+    }
+    return undefined
+  }
+
+  /** The smallest arena of all. */
+  least(): BandedFit | undefined {
+    let best: BandedFit | undefined
+    for (let i = 0; this.at(i); i++) {
+      const { program, storage, search } = this.at(i)!
+      const fit = search.least()
+      if (fit && !(best && best.fit.packing.bytes <= fit.packing.bytes))
+        best = { program, storage, fit }
+    }
+    return best
+  }
+
+  private at(index: number): Banded | undefined {
+    while (this.variants.length <= index) {
+      const last = this.variants.at(-1)
+      const next = last ? this.after(last) : this.variant([])
+      if (!next) return undefined
+      this.variants.push(next)
+    }
+    return this.variants[index]
+  }
+
+  private after({ search, renewed }: Banded): Banded | undefined {
+    const alive = search.aliveAtLeast()
+    const spent = renewed.reduce((sum, { flops }) => sum + flops, 0)
+    const next = this.candidates.find(
+      candidate =>
+        alive.has(candidate.tensor) &&
+        !renewed.some(other => other === candidate || entangled(other, candidate)) &&
+        spent + candidate.flops <= this.spare,
+    )
+    return next && this.variant([...renewed, next])
+  }
+
+  private variant(renewed: readonly Renewable[]): Banded {
+    const parts = renewed.flatMap(each => each.parts)
+    const renewing = recompute(this.ordered, parts)
+    const program = advanceLastReaders(renewing)
+    const known = new Set(this.ordered.nodes.map(({ output }) => output))
+    const again = new Set(
+      program.nodes.map(({ output }) => output).filter(made => !known.has(made)),
+    )
+    const storage = this.store(program, formGroups(program, [1], again))
+    return { program, storage, search: new BandSearch(storage), renewed }
+  }
+}
+
+/** Whether what makes one of two reads the other, which then would have to be made again for it. */
+function entangled(a: Renewable, b: Renewable): boolean {
+  const reads = ({ parts }: Renewable, tensor: Tensor) =>
+    parts.some(({ makers }) =>
+      makers.some(({ inputs }) => inputs.some(input => input.tensor === tensor)),
+    )
+  return reads(a, b.tensor) || reads(b, a.tensor)
+}
