@@ -1,5 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { problemOf } from '../../lib/planner/arena/problem.js'
+import { packInQueues } from '../../lib/planner/arena/queues.js'
 import { generator } from '../../lib/planner/arena/random.js'
 import { packFromTwoEnds } from '../../lib/planner/arena/two-ends.js'
 
@@ -56,6 +58,38 @@ test('bands that hand their memory on, with scratch between them, lie at the bou
   const bound = boundOf(lives)
   const { offsets, height } = packFromTwoEnds(lives, bound, bound)
   assert.is(height, bound)
+  check(lives, offsets, height)
+})
+
+test('in queues: random lives do not overlap, and tensors whose bands take turns lie at the bound', () => {
+  const packed = (lives: readonly Life[]) => {
+    const buffers = lives.map(({ start, end, size }) => {
+      return { size, lower: start, upper: end, alignment: 1 }
+    })
+    return packInQueues(problemOf(buffers, 'test'), boundOf(lives))!
+  }
+  for (let seed = 0; seed < 20; seed++) {
+    const random = generator(seed)
+    const lives = Array.from({ length: 2 + Math.floor(60 * random()) }, () => {
+      const start = Math.floor(100 * random())
+      return {
+        start,
+        end: start + 1 + Math.floor(50 * random()),
+        size: 1 + Math.floor(30 * random()),
+      }
+    })
+    const { offsets, height } = packed(lives)
+    check(lives, offsets, height)
+  }
+  // Each tensor's bands begin as those of the one before end; a short life in each slice.
+  const bands = 64
+  const band = (i: number) => ({ start: 2 * i, end: 2 * (i + bands), size: 32 })
+  const lives = Array.from({ length: 4 * bands }, (_, i) => [
+    ...(i < 3 * bands ? [band(i)] : []),
+    { start: 2 * i + 1, end: 2 * i + 2, size: 45 },
+  ]).flat()
+  const { offsets, height } = packed(lives)
+  assert.is(height, boundOf(lives))
   check(lives, offsets, height)
 })
 

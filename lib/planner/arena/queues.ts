@@ -15,8 +15,7 @@ export function packInQueues(problem: Problem, enough: number): Placement | unde
   for (const share of longShares) {
     const long: number[] = []
     const short: number[] = []
-    for (let i = 0; i < count; i++)
-      (end[i]! - first[i]! > share * sections ? long : short).push(i)
+    for (let i = 0; i < count; i++) (end[i]! - first[i]! > share * sections ? long : short).push(i)
     const bySize = (i: number, j: number) => size[j]! - size[i]! || i - j
     long.sort((i, j) => first[i]! - first[j]! || bySize(i, j))
     const placement = fit.place(Int32Array.from([...long, ...short.sort(bySize)]))
