@@ -37,7 +37,7 @@ export interface StageSpec {
   readonly programs: Readonly<Record<string, Program>>
   /** How often each program runs, for time and work. */
   readonly runs?: Readonly<Record<string, number>>
-  /** Most operations that may be spent on making tensors again, as a share of each program's. Default: 0.02. */
+  /** Most operations that may be spent on making tensors again before rows are cut in bands, as a share of each program's. Default: 0.02. */
   readonly recompute?: number
 }
 
@@ -53,7 +53,7 @@ export interface PlanOptions {
   readonly activations?: DType
   /** Predicts times; default: the built-in roofline. */
   readonly cost?: CostModel
-  /** Instead of the stage's own share of operations that may be spent on making tensors again. */
+  /** Most operations that may be spent on making tensors again, instead of the stage's own share, and of 0.35 where all else is too large. */
   readonly recompute?: number
   /**
    * Whether weights may come when they are needed, each step anew, instead of standing in memory: `auto` where the budget holds them in no
@@ -424,7 +424,7 @@ class ProgramPlanner {
 /** Operations that may be spent on making tensors again, as a share of a program's. */
 const recomputeShare = 0.02
 
-/** The same where nothing fits but bands of rows: what stands at full resolution is then made again in each band. */
+/** The same where even bands of rows do not fit unless what stands at full resolution is made again in each. */
 const bandsShare = 0.35
 
 function checkSlices(slices: number | undefined): void {
