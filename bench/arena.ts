@@ -4,18 +4,20 @@
  *   node dist/bench/arena.js [--nodes N] [--quick N] [--out FILE]
  */
 import { writeFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
 import { arenaNodes, packArena } from '../lib/planner/arena/index.js'
 import { checkOffsets, type GuillotineSpec, guillotine } from '../tests/support/guillotine.js'
+import { benchArguments } from './arguments.js'
 import { provenance } from './provenance.js'
 
-const { values } = parseArgs({
-  options: {
+const values = benchArguments(
+  'arena',
+  {
     nodes: { type: 'string', default: `${arenaNodes.normal}` },
     quick: { type: 'string', default: `${arenaNodes.quick}` },
     out: { type: 'string' },
   },
-})
+  ['nodes', 'quick'],
+)
 
 /** Plain cuts and cuts that end with whole lines of time, at two resolutions of memory. */
 const specs: GuillotineSpec[] = [150, 200, 250, 300, 350, 400, 450].flatMap((count, k) => [

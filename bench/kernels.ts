@@ -6,17 +6,18 @@
  */
 import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
 import { formatTable } from '../lib/pipelines/pipeline-plan.js'
 import type { Compute } from '../lib/runtime/device.js'
 import { native } from '../lib/runtime/native.js'
+import { benchArguments } from './arguments.js'
 import { allCases, type Case, copyCase, type Family } from './kernels/cases.js'
 import { peakRate, prepare } from './kernels/ours.js'
 import { provenance } from './provenance.js'
 import { Rival, rivalPython } from './rival/rival.js'
 
-const { values } = parseArgs({
-  options: {
+const values = benchArguments(
+  'kernels',
+  {
     only: { type: 'string', default: '' },
     threads: { type: 'string', default: '1,2' },
     rounds: { type: 'string', default: '7' },
@@ -24,7 +25,9 @@ const { values } = parseArgs({
     venv: { type: 'string' },
     out: { type: 'string' },
   },
-})
+  ['threads', 'rounds'],
+  { compute: ['f32', 'bf16'] },
+)
 const rounds = Number(values.rounds)
 /** Both sides': PyTorch then holds everything in bfloat16. */
 const compute = values.compute as Compute

@@ -7,23 +7,21 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { parseArgs } from 'node:util'
 import { formatTable } from '../lib/pipelines/pipeline-plan.js'
 import { activationProgram } from '../lib/runtime/calibrate-kinds.js'
 import { planProgramOf } from '../lib/runtime/executable.js'
 import { native } from '../lib/runtime/native.js'
 import { PackList } from '../lib/runtime/weights.js'
 import { networks } from '../tests/support/networks.js'
+import { benchArguments } from './arguments.js'
 import { prepare } from './kernels/ours.js'
 import { checkpointOf } from './overhead/checkpoint.js'
 import { provenance } from './provenance.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const { values } = parseArgs({
-  options: {
-    work: { type: 'string', default: join(root, 'build/bench-overhead') },
-    out: { type: 'string' },
-  },
+const values = benchArguments('overhead', {
+  work: { type: 'string', default: join(root, 'build/bench-overhead') },
+  out: { type: 'string' },
 })
 const median = (list: readonly number[]): number =>
   [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)]!

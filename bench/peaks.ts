@@ -4,25 +4,27 @@
  *   node dist/bench/peaks.js [--only WORD] [--backend NAME] [--threads N] [--wgmma] [--out FILE]
  */
 import { writeFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
 import { BudgetError } from '../lib/errors.js'
 import { formatTable } from '../lib/pipelines/pipeline-plan.js'
 import { planStage, type StagePlan } from '../lib/planner/plan.js'
 import type { Program } from '../lib/program/graph.js'
 import type { Target } from '../lib/program/op.js'
 import { networks } from '../tests/support/networks.js'
+import { benchArguments } from './arguments.js'
 import { floorOf } from './floor.js'
 import { provenance } from './provenance.js'
 
-const { values } = parseArgs({
-  options: {
+const values = benchArguments(
+  'peaks',
+  {
     only: { type: 'string', default: '' },
     backend: { type: 'string', default: 'cuda' },
     threads: { type: 'string', default: '1' },
     wgmma: { type: 'boolean', default: false },
     out: { type: 'string' },
   },
-})
+  ['threads'],
+)
 
 interface Question {
   readonly name: string

@@ -7,22 +7,24 @@ import { execFileSync } from 'node:child_process'
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { dirname, join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { AnimateDiff } from '../lib/index.js'
 import { psnr, ssim } from '../lib/quality/metrics.js'
 import { whatIsShown } from '../tests/support/moving-shapes.js'
+import { benchArguments } from './arguments.js'
 import { cases, steps, videos, type Wanted } from './rehash/cases.js'
 import { chart } from './rehash/chart.js'
 import { markdown, rowsOf, type Sample } from './rehash/table.js'
 
-const { values } = parseArgs({
-  options: {
+const values = benchArguments(
+  'rehash',
+  {
     videos: { type: 'string', default: `${videos.length}` },
     minutes: { type: 'string', default: '600' },
     samples: { type: 'string', default: 'out/rehash-samples.jsonl' },
     out: { type: 'string' },
   },
-})
+  ['videos', 'minutes'],
+)
 const side = 64
 const range = 2
 const until = performance.now() + Number(values.minutes) * 60e3

@@ -5,24 +5,26 @@
  *   node dist/bench/slicing.js [--side PIXELS] [--frames N] [--rounds N] [--threads N] [--out FILE]
  */
 import { writeFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
 import { BudgetError } from '../lib/errors.js'
 import { unetMotion, unetMotionConfig } from '../lib/models/index.js'
 import { formatTable } from '../lib/pipelines/pipeline-plan.js'
 import { compile, type Executable, planProgramOf } from '../lib/runtime/executable.js'
 import { networkConfig } from '../tests/support/networks.js'
 import { seededTensor } from '../tests/support/seeded.js'
+import { benchArguments } from './arguments.js'
 import { provenance } from './provenance.js'
 
-const { values } = parseArgs({
-  options: {
+const values = benchArguments(
+  'slicing',
+  {
     side: { type: 'string', default: '256' },
     frames: { type: 'string', default: '16' },
     rounds: { type: 'string', default: '5' },
     threads: { type: 'string', default: '2' },
     out: { type: 'string' },
   },
-})
+  ['side', 'frames', 'rounds', 'threads'],
+)
 const [side, frames, rounds, threads] = [
   values.side,
   values.frames,

@@ -8,11 +8,11 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { readFloats, readSafetensorsHeader } from '../lib/io/safetensors.js'
 import { formatTable } from '../lib/pipelines/pipeline-plan.js'
 import type { Compute } from '../lib/runtime/device.js'
 import { native } from '../lib/runtime/native.js'
+import { benchArguments } from './arguments.js'
 import { provenance } from './provenance.js'
 import { Rival, rivalPython } from './rival/rival.js'
 import {
@@ -26,8 +26,9 @@ import {
 import { Network } from './step/ours.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const { values } = parseArgs({
-  options: {
+const values = benchArguments(
+  'step',
+  {
     only: { type: 'string', default: 'vae,animatediff,svd' },
     threads: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '3' },
@@ -37,7 +38,9 @@ const { values } = parseArgs({
     venv: { type: 'string' },
     out: { type: 'string' },
   },
-})
+  ['threads', 'rounds'],
+  { compute: ['f32', 'bf16'] },
+)
 const threads = Number(values.threads)
 const rounds = Number(values.rounds)
 const compute = values.compute as Compute

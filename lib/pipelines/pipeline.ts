@@ -216,6 +216,8 @@ export abstract class Pipeline<S extends Shape, O extends ShapeOptions> implemen
    */
   protected begin(options: O & RunOptions): { prepared: Prepared<S>; generation: Generation } {
     checkNames(options, [...this.shapeNames, ...this.inputNames, ...runNames])
+    if (this.stop.signal.aborted)
+      throw new OptionError('pipeline: expected to be open, got closed; load it again')
     const prepared = this.prepare(options)
     const { plan, device } = prepared
     for (const { activations } of plan.stages) checkActivations(device, activations)

@@ -223,6 +223,14 @@ test('abort in the middle of denoising and of decoding: AbortError, pool empty',
   }
 })
 
+test('a closed pipeline says that it is closed', async () => {
+  const pipeline = await AnimateDiff.load()
+  pipeline.close()
+  const error = await pipeline.generate({ prompt, steps: 1 }).catch(e => e)
+  assert.instance(error, OptionError)
+  assert.match(error.message, /expected to be open, got closed/)
+})
+
 test('leaving the frames early, or a failing save, gives all memory back and leaves no file', async () => {
   const pipeline = await AnimateDiff.load(undefined, { device: 'cpu' })
   const video = await pipeline.generate({ ...quick, steps: 1 })
