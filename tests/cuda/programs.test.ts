@@ -38,7 +38,7 @@ function expectedOf(program: Program, seed: number): Float32Array {
 }
 
 /** Against the reference in every storage, then sliced: the same bits, predicted = measured. */
-async function agrees(program: Program, seed: number): Promise<void> {
+async function agrees(program: Program, seed: number, rest: CompileOptions = {}): Promise<void> {
   const expected = expectedOf(program, seed)
   for (const dtype of ['f32', 'f16', 'bf16'] as const) {
     const whole = await execute(program, seed, { dtype, slices: 1 })
@@ -46,8 +46,8 @@ async function agrees(program: Program, seed: number): Promise<void> {
     assert.ok(relative < tolerance[dtype], `${program.name} ${seed} ${dtype}: ${relative}`)
     assert.is(whole.measured, whole.predicted)
     if (dtype === 'bf16') continue
-    const budget = smallest(program, seed, dtype)
-    const sliced = await execute(program, seed, { dtype, budget })
+    const budget = smallest(program, seed, dtype, rest)
+    const sliced = await execute(program, seed, { dtype, budget, ...rest })
     assert.equal(sliced.values, whole.values, `${program.name} ${seed} ${dtype}, sliced`)
     assert.is(sliced.measured, sliced.predicted)
     if (dtype !== 'f16') continue
@@ -57,10 +57,15 @@ async function agrees(program: Program, seed: number): Promise<void> {
   }
 }
 
-function smallest(program: Program, seed: number, dtype: 'f32' | 'f16'): number {
+function smallest(
+  program: Program,
+  seed: number,
+  dtype: 'f32' | 'f16',
+  rest: CompileOptions,
+): number {
   const { weights } = randomValues(program, seed)
   try {
-    return planProgramOf(program, { device: gpu, budget: 0, dtype, weights }).peakBytes
+    return planProgramOf(program, { device: gpu, budget: 0, dtype, weights, ...rest }).peakBytes
   } catch (error) {
     return (error as BudgetError).needed
   }
@@ -72,13 +77,22 @@ test('random programs agree with the reference, sliced to the same bits', async 
 
 test('the end of a decoder, in bands of rows', async () => {
   await agrees(decoderLike(9, 7), 3)
+  // And with what stands at full resolution made again in each band.
+  const program = decoderLike(9, 7, 32)
+  const dear = { recompute: 1, spill: false, streaming: 'never' } as const
+  await agrees(program, 4, dear)
+  const { weights } = randomValues(program, 4)
+  const budget = smallest(program, 4, 'f16', dear)
+  const options = { device: gpu, dtype: 'f16', weights, budget, ...dear } as const
+  const { nodes } = planProgramOf(program, options).programs.main!.program
+  assert.ok(nodes.some(({ name }) => name.endsWith('(again)')))
 })
 
 test('skips that wait on the host', async () => {
   const program = skipLike(3, 8, 6)
   await agrees(program, 7)
   const { weights } = randomValues(program, 7)
-  const budget = smallest(program, 7, 'f16')
+  const budget = smallest(program, 7, 'f16', {})
   const options = { device: gpu, dtype: 'f16', weights, budget } as const
   const { hostBytes, programs } = planProgramOf(program, options)
   assert.ok(hostBytes > 0)
