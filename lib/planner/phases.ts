@@ -1,0 +1,37 @@
+import { type Node, operand, operands, type Program } from '../program/graph.js'
+import { convGeometry, phaseTaps, readsDoubled } from '../program/ops/conv.js'
+import { channelsOf } from '../program/ops/shared.js'
+import { elementCount } from '../program/tensor.js'
+
+/** Outputs up to which a convolution sums lanes of input channels instead: kFewOutputs in src/core/commands.h. */
+const fewOutputs = 4
+
+/**
+ * Most packed weights, beside the output of one frame. They are held from the first run to the last, and are several times what a
+ * checkpoint stores: decoders at full size stay below, an upsampling of many channels to a small image does not.
+ */
+const mostWeights = 1 / 2
+
+/**
+ * Marks the convolutions of doubled images that are computed by phases: four ninths of the multiplications, on float32 weights of sixteen
+ * taps for nine. Sums of taps are rounded otherwise than their products were, so that what a layer does follows from its shape in one frame
+ * alone: no slice, no budget and no number of frames changes a bit.
+ */
+export function convPhases(program: Program): Program {
+  const nodes = program.nodes.map(node =>
+    takesPhases(node) ? { ...node, attrs: { ...node.attrs, phases: true } } : node,
+  )
+  return { ...program, nodes }
+}
+
+export function takesPhases(node: Node): boolean {
+  if (node.op !== 'conv2d' || !readsDoubled(convGeometry(node))) return false
+  const outputs = channelsOf(node.output)
+  const inputs = operands(node, 'source').reduce((sum, source) => sum + channelsOf(source), 0)
+  const weights = phaseTaps * inputs * outputs
+  return (
+    outputs > fewOutputs &&
+    operand(node, 'weight')!.kind === 'weight' &&
+    weights <= mostWeights * elementCount(node.output.shape.slice(1))
+  )
+}
