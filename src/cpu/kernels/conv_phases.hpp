@@ -51,7 +51,8 @@ inline Phase phase_at(const Conv &v, const Tile &tile, int32_t index) {
   p.x = ((v.c.col0 + tile.x) & 1) == even_col;
   p.rows = (tile.rows - p.y + 1) / 2;
   p.cols = (tile.cols - p.x + 1) / 2;
-  p.weight = v.weight + index * v.in_channels * kPhaseTaps * kPanel * (int64_t)sizeof(float);
+  const int64_t rows = (int64_t)index * kPhaseTaps * v.in_channels;
+  p.weight = v.weight + rows * kPanel * (int64_t)sizeof(float);
   return p;
 }
 
