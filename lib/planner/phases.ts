@@ -1,6 +1,5 @@
-import { type Node, operand, operands, type Program } from '../program/graph.js'
+import { type Node, operand, type Program } from '../program/graph.js'
 import { convGeometry, phaseTaps, readsDoubled } from '../program/ops/conv.js'
-import { channelsOf } from '../program/ops/shared.js'
 import { elementCount } from '../program/tensor.js'
 
 /** Outputs up to which a convolution sums lanes of input channels instead: kFewOutputs in src/core/commands.h. */
@@ -24,14 +23,9 @@ export function convPhases(program: Program): Program {
   return { ...program, nodes }
 }
 
-export function takesPhases(node: Node): boolean {
+function takesPhases(node: Node): boolean {
   if (node.op !== 'conv2d' || !readsDoubled(convGeometry(node))) return false
-  const outputs = channelsOf(node.output)
-  const inputs = operands(node, 'source').reduce((sum, source) => sum + channelsOf(source), 0)
-  const weights = phaseTaps * inputs * outputs
-  return (
-    outputs > fewOutputs &&
-    operand(node, 'weight')!.kind === 'weight' &&
-    weights <= mostWeights * elementCount(node.output.shape.slice(1))
-  )
+  const [outputs, inputs] = operand(node, 'weight')!.shape as [number, number]
+  const frame = elementCount(node.output.shape.slice(1))
+  return outputs > fewOutputs && phaseTaps * inputs * outputs <= mostWeights * frame
 }

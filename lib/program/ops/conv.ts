@@ -268,7 +268,8 @@ const manyWeights = 2 ** 18
 function convScratch(call: OpCall, _output: Tensor, wanted: Region, target: Target): Scratch {
   if (target.backend !== 'cpu') return noScratch(call)
   const [frames, rows, cols] = asFour(regionShape(wanted), 1)
-  const most = Math.min(rows, pixelsOfTile(call))
+  // Of more rows than fill the narrowest tile, which has eight columns, all tiles are the same.
+  const most = Math.min(rows, Math.ceil(pixelsOfTile(call) / Math.min(cols, 8)))
   let bytesPerThread = 0
   for (let count = 1; count <= most; count++)
     bytesPerThread = Math.max(bytesPerThread, convTile(call, frames, count, cols, target).bytes)
@@ -279,19 +280,17 @@ function convScratch(call: OpCall, _output: Tensor, wanted: Region, target: Targ
 
 const pixelsOfTile = (call: OpCall): number => (inPhases(call) ? phaseTilePixels : tilePixels)
 
-/** Packed rows under so many outputs: conv_packed in src/core/commands.h. */
-function packedRows(call: OpCall, outputs: number): number {
-  const { kernel, stride } = convGeometry(call)
-  return inPhases(call) ? Math.floor(outputs / 2) + 2 : (outputs - 1) * stride + kernel
-}
-
 function convTile(call: OpCall, frames: number, rows: number, cols: number, target: Target) {
-  const { kernel } = convGeometry(call)
+  const { kernel, stride } = convGeometry(call)
+  const phases = inPhases(call)
   const most = pixelsOfTile(call)
   const size = elementSize(call, target)
   const pixelStride = packedStride(call, size)
+  // Rows or columns under so many outputs: conv_packed in src/core/commands.h.
+  const packed = (outputs: number) =>
+    phases ? Math.floor(outputs / 2) + 2 : (outputs - 1) * stride + kernel
   const bytesOf = (tileRows: number, tileCols: number) =>
-    packedRows(call, tileRows) * packedRows(call, tileCols) * pixelStride * size
+    packed(tileRows) * packed(tileCols) * pixelStride * size
   // A square has the least halo, but few rows ask for wide tiles.
   let widest = kernel === 1 ? most : 64
   while (kernel > 1 && widest > 16 && widest * rows > most) widest /= 2
