@@ -7,7 +7,9 @@ const fewOutputs = 4
 
 /**
  * Most packed weights, beside the output of one frame. They are held from the first run to the last, and are several times what a
- * checkpoint stores: decoders at full size stay below, an upsampling of many channels to a small image does not.
+ * checkpoint stores: decoders at full size stay below, an upsampling of many channels to a small image does not. A VAE's three at
+ * 512 x 512 save 15 % of its time for 27 MB beside 540 MB of features, in float16; a quarter would leave out the first: 12 MB, 1.7 % of
+ * the operations.
  */
 const mostWeights = 1 / 2
 
