@@ -182,8 +182,9 @@ bool inside_window(int64_t first, int64_t last, int64_t whole, int64_t stored, i
 }
 
 void conv_phases(const ConvCommand &c, Rules &r) {
-  r.number("phases", c.phases, 0, r.conv_phases ? 1 : 0);
+  r.number("phases", c.phases, 0, 1);
   if (!c.phases) return;
+  r.hold(r.conv_phases, "phases: expected 0, as the device multiplies all taps");
   r.hold(c.kernel_h == 3 && c.kernel_w == 3 && c.stride == 1,
          "phases: expected a kernel of 3x3 at stride 1");
   r.hold(c.in_rows == 2 * c.phys_rows && c.in_cols == 2 * c.phys_cols,
