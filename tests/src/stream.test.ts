@@ -162,7 +162,7 @@ interface ConvChange {
   kernel?: [number, number]
   stride?: number
   weightDType?: number
-  outputs?: number
+  channels?: number
 }
 
 /** A 3x3 convolution of 4x4x8 to 4x4x20 channels; needs 2 x 9 x 8 x 16 floats of weights. */
@@ -176,7 +176,7 @@ function conv(change: ConvChange = {}): Int32Array {
     strides: [16 * channels, 4 * channels, channels],
   })
   writer.conv(3, 0, {
-    extents: [1, change.rows ?? 4, 4, 20],
+    extents: [1, change.rows ?? 4, 4, change.channels ?? 20],
     kernel: change.kernel ?? [3, 3],
     stride: change.stride ?? 1,
     inSize: [4, 4],
@@ -199,7 +199,7 @@ function conv(change: ConvChange = {}): Int32Array {
     affine: absent,
     prologueAct: 0,
     act: change.act ?? 0,
-    outputs: change.outputs ?? 20,
+    outputs: change.channels ?? 20,
     compute: change.compute ?? 0,
     phases: change.doubled !== undefined,
     tile: [2, 2, change.pixelStride ?? 8],
@@ -243,6 +243,7 @@ test('phases are held to a doubled image, to their weights and their scratch', (
   bad({ kernel: [3, 1] }, /phases: expected a kernel of 3x3 at stride 1/)
   bad({ stride: 2, rows: 1 }, /phases: expected a kernel of 3x3 at stride 1/)
   bad({ weightDType: 1 }, /phases: expected weights in f32/)
+  bad({ channels: 4 }, /outputs by phases: expected 5 or more, got 4/)
   bad({ act: actCode.geglu }, /phases: expected another activation/)
   bad({ sourceSize: [1, 2] }, /src_rows: expected every source row/)
   bad({ scratchBytes: scratchBytes - 4 }, /scratch_bytes: expected 288 or more, got 284/)
