@@ -80,6 +80,7 @@ constexpr sluice_backend kBackend = {
     .narrow_activations = 1,
     .uses_scratch = 0,
     .bf16_products = 0,
+    .conv_phases = 0,
     .device_count = device_count,
     .why_none = why_none,
     .device_info = device_info,

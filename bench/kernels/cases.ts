@@ -1,4 +1,4 @@
-/** The kernels that bench/kernels.ts measures: every convolution, product and attention of Stable Diffusion 1.5's UNet at 256 and 512. */
+/** The kernels that bench/kernels.ts measures: every convolution, product and attention of Stable Diffusion 1.5's UNet at 256 and 512, and its decoder's upsampling. */
 import type { Program, Tensor, Trace } from '../../lib/program/index.js'
 import {
   activation,
@@ -15,7 +15,7 @@ import {
 import { convGeometry } from '../../lib/program/ops/conv.js'
 import { networks } from '../../tests/support/networks.js'
 
-export type Family = 'conv' | 'fused conv' | 'product' | 'attention' | 'pointwise'
+export type Family = 'conv' | 'doubled conv' | 'fused conv' | 'product' | 'attention' | 'pointwise'
 
 /** One kernel call, ours and the rival's. */
 export interface Case {
@@ -54,7 +54,8 @@ function convName(s: ConvShape): string {
   return `${s.kernel}x${s.kernel}${how} ${s.inputs}>${s.outputs} @${s.frames}x${s.rows}x${s.cols}`
 }
 
-function convCase(s: ConvShape, times: number): Case {
+/** @param taps multiplied for an output */
+function convCase(s: ConvShape, times: number, taps = s.kernel ** 2): Case {
   const { frames, rows, cols, inputs, outputs, kernel, stride, upsampled } = s
   const grown = upsampled ? 2 : 1
   const pixels = (frames * rows * cols * grown ** 2) / stride ** 2
@@ -62,7 +63,7 @@ function convCase(s: ConvShape, times: number): Case {
     family: 'conv',
     name: convName(s),
     times,
-    flops: 2 * pixels * outputs * inputs * kernel ** 2,
+    flops: 2 * pixels * outputs * inputs * taps,
     bytes: 0,
     program: build('conv', trace =>
       conv2d(
@@ -100,6 +101,15 @@ function convCases(side: number, frames: number): Case[] {
     shapes.set(convName(shape), { shape, times: (known?.times ?? 0) + 1 })
   }
   return [...shapes.values()].map(({ shape, times }) => convCase(shape, times))
+}
+
+/** Convolutions of doubled images, as decoders have them, which are computed by phases: four taps for nine. */
+function doublingCases(): Case[] {
+  const shape = { frames: 1, rows: 64, cols: 64, kernel: 3, stride: 1, upsampled: true }
+  return [256, 512].map(channels => ({
+    ...convCase({ ...shape, inputs: channels, outputs: channels }, 1, 4),
+    family: 'doubled conv',
+  }))
 }
 
 /** Group norm and SiLU read on the way into a convolution, as residual blocks have it. */
@@ -254,6 +264,7 @@ export function allCases(): Case[] {
   return [
     ...convCases(256, 4),
     ...convCases(512, 1),
+    ...doublingCases(),
     fusedCase(4, 32, 320, 320),
     fusedCase(4, 16, 640, 640),
     fusedCase(4, 8, 1280, 1280),

@@ -4,7 +4,7 @@
  */
 
 /** Must equal kCommandVersion in src/core/commands.h. */
-export const commandVersion = 5
+export const commandVersion = 6
 
 export const dtypeCode = { f32: 0, f16: 1, bf16: 2, i32: 3 } as const
 /** Bytes of an element of a dtype code. */
@@ -89,6 +89,8 @@ export interface ConvFields {
   outputs: number
   /** 0: float32; 1: products of bfloat16. */
   compute: number
+  /** Weights by phases, of a convolution that reads through an upsampling by two. Default: false. */
+  phases?: boolean
   tile: readonly number[]
   scratch: View
   scratchBytes: number
@@ -122,6 +124,7 @@ export class CommandWriter {
     this.int(f.act)
     this.int(f.outputs)
     this.int(f.compute)
+    this.int(Number(f.phases ?? false))
     this.ints(f.tile)
     this.view(f.scratch)
     this.int(f.scratchBytes)

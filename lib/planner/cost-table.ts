@@ -2,11 +2,12 @@ import type { Node } from '../program/graph.js'
 import { operand, operands } from '../program/graph.js'
 import { opSpec, type Target } from '../program/op.js'
 import { keyTokens } from '../program/ops/attention.js'
-import { convGeometry } from '../program/ops/conv.js'
+import { convGeometry, inPhases } from '../program/ops/conv.js'
 import { type Activation, activationOf, asFour, channelsOf } from '../program/ops/shared.js'
 import { type Region, regionShape, regionVolume } from '../program/region.js'
-import { type DType, dtypeBytes, elementCount } from '../program/tensor.js'
+import { type DType, elementCount } from '../program/tensor.js'
 import { type CostModel, type Machine, rooflineSeconds } from './cost.js'
+import { packedBytes, packForm } from './weights.js'
 
 /**
  * Measured seconds of one kind of command on a grid of extents. The product of a command's extents is its work, so that time is
@@ -66,6 +67,9 @@ export function commandShape(node: Node, wanted: Region, weights: DType): Comman
       const stored = weights === 'f32' ? 'f32' : 'f16'
       if (node.op === 'conv_time')
         return { kind: `conv_time.${stored}`, extents: [inputs, outputs, positions] }
+      // By phases there are four products for nine.
+      if (inPhases(node))
+        return { kind: `conv3.f32`, extents: [inputs, outputs, (positions * 4) / 9] }
       if (kernel === 3) return { kind: `conv3.${stored}`, extents: [inputs, outputs, positions] }
       return { kind: `linear.${stored}`, extents: [inputs * kernel ** 2, outputs, positions] }
     }
@@ -184,7 +188,7 @@ export function tableModel(table: CostTable, name: string): CostModel {
 
 function weightBytes(node: Node, stored: DType): number {
   const weight = operand(node, 'weight')
-  return weight ? elementCount(weight.shape) * dtypeBytes[stored] : 0
+  return weight ? packedBytes(packForm(node, 'weight'), weight.shape, stored) : 0
 }
 
 /** Activations of the output, and of a convolution's input while it is packed, halo included. */
@@ -210,7 +214,9 @@ function packedElements(node: Node, wanted: Region, target: Target): number {
   const { kernel, stride } = convGeometry(node)
   const tile = opSpec(node.op).scratch!(node, node.output, wanted, target).tile
   const packed = (extent: number, part: number) =>
-    extent * stride + Math.ceil(extent / part) * (kernel - stride)
+    inPhases(node)
+      ? extent / 2 + 1.5 * Math.ceil(extent / part)
+      : extent * stride + Math.ceil(extent / part) * (kernel - stride)
   return frames * packed(rows, tile[0]!) * packed(cols, tile[1]!) * channels
 }
 

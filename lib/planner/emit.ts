@@ -1,5 +1,5 @@
 import { type Node, operand, operands } from '../program/graph.js'
-import { convGeometry, timeKernel } from '../program/ops/conv.js'
+import { convGeometry, inPhases, timeKernel } from '../program/ops/conv.js'
 import { broadcastShape } from '../program/ops/pointwise.js'
 import { activationOf, asFour, channelsOf } from '../program/ops/shared.js'
 import { type Region, regionShape } from '../program/region.js'
@@ -305,6 +305,7 @@ function emitConv(writer: CommandWriter, s: SlicedOp): void {
     act: act(s.node),
     outputs: channelsOf(s.node.output),
     compute: s.compute,
+    phases: inPhases(s.node),
     ...s.scratch(),
   })
 }

@@ -10,6 +10,7 @@ import { expandNorms } from './expand.js'
 import { fuse } from './fuse.js'
 import { formGroups, type Group, type Slicing, sliceCounts } from './group.js'
 import { narrowActivations } from './narrow.js'
+import { convPhases } from './phases.js'
 import { type Arrangement, ProgramSearch } from './search.js'
 import { layoutHost } from './spill.js'
 import { aligned, assignStorage, type Buffer, nodesByTime, type Storage } from './storage.js'
@@ -361,8 +362,9 @@ function prepare(program: Program, options: PassOptions): Program {
       target.wgmma === true &&
       readsNormStored(node, activations, weightDtype(operand(node, 'weight')!.name)),
   )
-  verifyProgram(prepared)
-  return narrowActivations(prepared, activations)
+  const products = target.backend === 'cpu' ? convPhases(prepared) : prepared
+  verifyProgram(products)
+  return narrowActivations(products, activations)
 }
 
 /** Plans of one program: chosen slices, all whole where nothing is limited, or what the search finds. */

@@ -2,7 +2,7 @@ import { type Node, operand, operands } from '../program/graph.js'
 import { opSpec, type Scratch } from '../program/op.js'
 import { asFour, channelsOf } from '../program/ops/shared.js'
 import { intersect, type Region, regionShape } from '../program/region.js'
-import { elementCount, type WeightTensor } from '../program/tensor.js'
+import type { WeightTensor } from '../program/tensor.js'
 import {
   absent,
   actCode,
@@ -16,7 +16,7 @@ import {
 } from './commands.js'
 import { restrict, type SlicedNode } from './group.js'
 import { type Places, storedRegion, stridesOf, viewOf } from './places.js'
-import { packForm } from './weights.js'
+import { packedDepth, packedDType, packForm } from './weights.js'
 
 /** One node in one slice: its regions and the views of its operands. */
 export class SlicedOp {
@@ -140,10 +140,10 @@ export class SlicedOp {
     const first = vector
       ? region.reduce((sum, [start], axis) => sum + start * stridesOf(tensor.shape)[axis]!, 0)
       : 0
-    const code = role === 'weight' || role === 'table' ? dtypeCode[packed.dtype] : dtypeCode.f32
+    const code = dtypeCode[packedDType(form, packed.dtype)]
     // A range of output channels begins with a whole panel, and panels hold all of their depth.
     const outputs = role === 'weight' || role === 'bias' ? region[0]![0] : 0
-    const depth = role === 'weight' ? elementCount(tensor.shape) / tensor.shape[0]! : 1
+    const depth = role === 'weight' ? packedDepth(form, tensor.shape) : 1
     const from = outputs * depth * codeBytes(code)
     return {
       slot: streamed ? slotArena : slotWeights,

@@ -1,4 +1,5 @@
 import type { Node } from '../program/graph.js'
+import { inPhases, phaseTaps } from '../program/ops/conv.js'
 import { activationOf } from '../program/ops/shared.js'
 import { type DType, dtypeBytes, elementCount, type WeightTensor } from '../program/tensor.js'
 import { PackForm } from '../runtime/addon-types.js'
@@ -36,9 +37,21 @@ export const weightKey = (form: PackForm, name: string): string => `${form} ${na
 /** The form in which an op reads a weight. */
 export function packForm(node: Pick<Node, 'op' | 'attrs'>, role: string): PackForm {
   const paired = activationOf(node.attrs) === 'geglu'
+  if (role === 'weight' && inPhases(node)) return PackForm.panelPhases
   if (role === 'weight') return paired ? PackForm.panelPairs : PackForm.panel
   if (role === 'bias') return paired ? PackForm.vectorPairs : PackForm.vector
   return role === 'table' ? PackForm.raw : PackForm.vector
+}
+
+/** How a weight's elements are stored once it is packed. */
+export function packedDType(form: PackForm, stored: DType): DType {
+  const kept = form === PackForm.raw || form === PackForm.panel || form === PackForm.panelPairs
+  return kept ? stored : 'f32'
+}
+
+/** Packed elements of a product's weight for each of its outputs. */
+export function packedDepth(form: PackForm, shape: readonly number[]): number {
+  return form === PackForm.panelPhases ? phaseTaps * shape[1]! : elementCount(shape) / shape[0]!
 }
 
 const panels = (outputs: number): number => Math.ceil(outputs / panelWidth) * panelWidth
@@ -55,7 +68,8 @@ export function packedBytes(form: PackForm, shape: readonly number[], dtype: DTy
     case PackForm.vectorPairs:
       return 2 * panels(outputs / 2) * 4
     case PackForm.panel:
-      return panels(outputs) * (count / outputs) * dtypeBytes[dtype]
+    case PackForm.panelPhases:
+      return panels(outputs) * packedDepth(form, shape) * dtypeBytes[packedDType(form, dtype)]
     case PackForm.panelPairs:
       return 2 * panels(outputs / 2) * (count / outputs) * dtypeBytes[dtype]
   }

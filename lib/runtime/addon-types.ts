@@ -12,6 +12,8 @@ export const PackForm = {
   panelPairs: 3,
   /** float32, for [2n]: the order of panelPairs, padded to 2*ceil16(n) with zeros. */
   vectorPairs: 4,
+  /** float32, [outputs, inputs, 3, 3] to [ceil(outputs/16)][K][16], K = (phase * 4 + tap) * inputs + input: ConvCommand in src/core/commands.h. */
+  panelPhases: 5,
 } as const
 export type PackForm = (typeof PackForm)[keyof typeof PackForm]
 

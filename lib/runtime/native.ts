@@ -13,7 +13,7 @@ import { commandVersion } from '../planner/commands.js'
 import type { Addon } from './addon-types.js'
 
 /** Must equal SLUICE_BACKEND_VERSION in src/core/backend.h. */
-const backendVersion = 7
+const backendVersion = 8
 
 let loaded: Addon | undefined
 

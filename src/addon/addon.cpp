@@ -110,7 +110,7 @@ PackJob pack_job(Napi::Value value, size_t index) {
   out.source_offset = number("sourceOffset");
   out.source_bytes = number("sourceBytes");
   out.dtype = DType(integer_argument(property(job, "dtype"), where + ", dtype", 0, 2));
-  out.form = PackForm(integer_argument(property(job, "form"), where + ", form", 0, 4));
+  out.form = PackForm(integer_argument(property(job, "form"), where + ", form", 0, 5));
   out.outputs = int64_t(number("outputs"));
   out.inputs = int64_t(number("inputs"));
   out.taps = int64_t(number("taps"));

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define SLUICE_BACKEND_VERSION 7
+#define SLUICE_BACKEND_VERSION 8
 
 enum sluice_status {
   SLUICE_OK = 0,
@@ -53,6 +53,7 @@ typedef struct sluice_backend {
   int32_t narrow_activations; /* 1: activations may be f16 and bf16, 0: f32 alone */
   int32_t uses_scratch;       /* 1: commands carry scratch for each thread, 0: they carry none */
   int32_t bf16_products;      /* 1: convolutions may compute with products of bfloat16 */
+  int32_t conv_phases;        /* 1: convolutions may have their weights by phases */
 
   int32_t (*device_count)(void);
   const char *(*why_none)(void); /* why device_count is 0; a sentence */

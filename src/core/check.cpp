@@ -41,11 +41,13 @@ class Rules {
   explicit Rules(const Abilities &abilities)
       : activations(abilities.narrow ? kFloat : kF32),
         bf16_products(abilities.bf16_products),
+        conv_phases(abilities.conv_phases),
         uses_scratch_(abilities.scratch) {}
 
   std::string broken;
   const unsigned activations; ///< dtypes that activations may be stored in
   const bool bf16_products;
+  const bool conv_phases;
 
   void number(const char *name, int64_t value, int64_t low, int64_t high) {
     if (!broken.empty() || (value >= low && value <= high)) return;
@@ -179,6 +181,19 @@ bool inside_window(int64_t first, int64_t last, int64_t whole, int64_t stored, i
   return first * stored / whole >= begin && last * stored / whole < begin + count;
 }
 
+void conv_phases(const ConvCommand &c, Rules &r) {
+  r.number("phases", c.phases, 0, 1);
+  if (!c.phases) return;
+  r.hold(r.conv_phases, "phases: expected 0, as the device multiplies all taps");
+  r.hold(c.kernel_h == 3 && c.kernel_w == 3 && c.stride == 1,
+         "phases: expected a kernel of 3x3 at stride 1");
+  r.hold(c.in_rows == 2 * c.phys_rows && c.in_cols == 2 * c.phys_cols,
+         "phases: expected an input of exactly twice the stored rows and columns");
+  r.hold(c.weight.dtype == DType::f32, "phases: expected weights in f32");
+  r.hold(c.act != Act::geglu, "phases: expected another activation than geglu");
+  r.number("outputs by phases", c.outputs, kFewOutputs + 1, kMax);
+}
+
 void conv(const ConvCommand &c, Rules &r) {
   r.extents(c.frames, c.rows, c.cols, c.channels);
   r.number("kernel_h", c.kernel_h, 1, kMaxKernel);
@@ -230,9 +245,10 @@ void conv(const ConvCommand &c, Rules &r) {
          "compute: expected 0, float32, as the device has no products of bfloat16");
   r.number("pixel_stride", c.pixel_stride,
            conv_block(int32_t(inputs), c.kernel_h * c.kernel_w, c.act), kMax);
+  conv_phases(c, r);
   if (!r.broken.empty()) return;
-  const uint64_t tile_h = uint64_t(c.tile_rows - 1) * c.stride + c.kernel_h;
-  const uint64_t tile_w = uint64_t(c.tile_cols - 1) * c.stride + c.kernel_w;
+  const uint64_t tile_h = uint64_t(conv_packed(c.tile_rows, c.stride, c.kernel_h, c.phases));
+  const uint64_t tile_w = uint64_t(conv_packed(c.tile_cols, c.stride, c.kernel_w, c.phases));
   const uint64_t pixels = saturating_mul(tile_h, tile_w);
   const uint64_t size = conv_in_pairs(c.compute, int32_t(inputs), c.outputs) ? 2 : 4;
   r.scratch(c.scratch, c.scratch_bytes, saturating_mul(pixels, uint64_t(c.pixel_stride) * size));

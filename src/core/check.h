@@ -22,6 +22,7 @@ struct Abilities {
   bool narrow = false;        ///< activations in f16 and bf16 too
   bool scratch = true;        ///< commands carry scratch for each thread; false: none
   bool bf16_products = false; ///< convolutions may compute in pairs
+  bool conv_phases = false;   ///< convolutions may have their weights by phases
 };
 
 /** The first rule that a command of the right length breaks: `source[0]: expected ..., got ...`;

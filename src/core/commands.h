@@ -17,7 +17,7 @@
 namespace sluice {
 
 /** Raised whenever a struct here changes; a plan and a backend with other versions are refused. */
-constexpr int32_t kCommandVersion = 5;
+constexpr int32_t kCommandVersion = 6;
 
 enum class DType : int32_t { f32 = 0, f16 = 1, bf16 = 2, i32 = 3 };
 
@@ -104,6 +104,12 @@ struct Header {
  * counts output columns; the panels hold 2*channels columns, panel 2i = columns of a, 2i+1 = their
  * gates; no vector, no residual; bias is permuted the same way as the panels ([2*ceil16(channels)]
  * padded), and K is never split.
+ *
+ * Phases, where the kernel is 3x3 at stride 1 and the upsampling doubles both sides exactly: the
+ * same sum with the taps that fall on one stored pixel taken together, four of them for each parity
+ * of the row and column under tap (0,0). Weights: float32 panels with K index
+ * ((phase*2 + ky)*2 + kx)*C + c, phase = 2*(even row) + (even column); stored row ky under an odd
+ * row: tap 0, then taps 1 and 2; under an even one: taps 0 and 1, then tap 2.
  */
 struct ConvCommand {
   Header header;
@@ -129,14 +135,26 @@ struct ConvCommand {
   int32_t outputs; ///< channels of the whole output, of which the region may have some
   int32_t compute; ///< 0: float32; 1: products of bfloat16, inputs rounded after the prologue, sums
                    ///< float32, where conv_in_pairs
+  int32_t phases;  ///< 1: weights by phases
   int32_t tile_rows, tile_cols; ///< output pixels of one packed input tile
   int32_t pixel_stride;         ///< elements between pixels of the packed tile, >= conv_block
   View scratch;                 ///< threads * scratch_bytes
-  uint32_t scratch_bytes;       ///< per thread: ((tile_rows-1)*stride+kernel_h) *
-                          ///< ((tile_cols-1)*stride+kernel_w) * pixel_stride * 4 (2 in pairs),
-                          ///< or a
-  ///< multiple, for as many frames at once where a tile is a whole one
+  uint32_t scratch_bytes;       ///< per thread: conv_packed of tile_rows * that of tile_cols *
+                          ///< pixel_stride * 4 (2 in pairs), or a multiple, for as many frames at
+                          ///< once where a tile is a whole one
 };
+
+/** Parities of a row and a column. */
+constexpr int32_t kPhases = 4;
+/** Stored pixels under an output of a phase. */
+constexpr int32_t kPhaseTaps = 4;
+
+/** Packed rows (or columns) under so many of a tile's outputs, at the most: by phases, a row more
+ * where the first lies under an odd position. */
+static constexpr int64_t conv_packed(int64_t outputs, int32_t stride, int32_t kernel,
+                                     int32_t phases) {
+  return phases ? outputs / 2 + 2 : (outputs - 1) * stride + kernel;
+}
 
 /**
  * Input channels that a convolution packs at a time; sums run over a block's channels tap by tap,

@@ -15,8 +15,8 @@ using ull = unsigned long long;
 
 std::string broken_rule(const PackJob &job) {
   constexpr int64_t kMaxAxis = int64_t(1) << 40;
-  if (uint32_t(job.form) > uint32_t(PackForm::vector_pairs)) {
-    return format("form: expected 0 to 4, got %d", int(job.form));
+  if (uint32_t(job.form) > uint32_t(PackForm::panel_phases)) {
+    return format("form: expected 0 to 5, got %d", int(job.form));
   }
   const bool pairs = job.form == PackForm::panel_pairs || job.form == PackForm::vector_pairs;
   if (uint32_t(job.dtype) > uint32_t(DType::bf16)) {
@@ -31,6 +31,9 @@ std::string broken_rule(const PackJob &job) {
   }
   if (job.form == PackForm::vector_pairs && (job.inputs != 1 || job.taps != 1)) {
     return "shape: expected one axis for a vector of pairs";
+  }
+  if (job.form == PackForm::panel_phases && job.taps != 9) {
+    return format("taps: expected 9 for phases, got %lld", (long long)job.taps);
   }
   const uint64_t depth = saturating_mul(uint64_t(job.inputs), uint64_t(job.taps));
   const uint64_t needed =
@@ -121,6 +124,9 @@ uint64_t packed_bytes(const PackJob &job) {
       return saturating_mul(saturating_mul(2 * ceil16(outputs / 2), depth), size);
     case PackForm::vector_pairs:
       return 2 * ceil16(outputs / 2) * 4;
+    case PackForm::panel_phases:
+      return saturating_mul(saturating_mul(ceil16(outputs), uint64_t(job.inputs)),
+                            kPhases * kPhaseTaps * sizeof(float));
   }
   return UINT64_MAX;
 }

@@ -43,7 +43,8 @@ void conv(const ConvCommand &c, Collector &out) {
   }
   const bool gated = c.act == Act::geglu;
   const uint64_t columns = ceil16(uint64_t(c.channels)) * (gated ? 2 : 1);
-  const uint64_t taps = uint64_t(c.kernel_h) * uint64_t(c.kernel_w);
+  const uint64_t taps =
+      c.phases ? kPhases * kPhaseTaps : uint64_t(c.kernel_h) * uint64_t(c.kernel_w);
   out.flat("weight", c.weight, saturating_mul(saturating_mul(columns, taps), uint64_t(inputs)));
   out.flat("bias", c.bias, gated ? columns : uint64_t(c.channels));
   out.box("vector", c.vector, c.frames, 1, 1, c.channels);

@@ -59,8 +59,8 @@ const Header &Stream::command(int32_t index) const {
 void Stream::add(int32_t index, size_t word) {
   const Header &header = reinterpret_cast<const Header &>(words_[word]);
   const Abilities abilities{device_.backend->narrow_activations != 0,
-                            device_.backend->uses_scratch != 0,
-                            device_.backend->bf16_products != 0};
+                            device_.backend->uses_scratch != 0, device_.backend->bf16_products != 0,
+                            device_.backend->conv_phases != 0};
   const std::string broken = check_command(header, abilities);
   if (!broken.empty()) refuse(describe(index, header) + ", " + broken);
 

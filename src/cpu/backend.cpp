@@ -139,6 +139,7 @@ const sluice_backend kBackend = {
     .narrow_activations = 0,
     .uses_scratch = 1,
     .bf16_products = computes_bf16_products(),
+    .conv_phases = 1,
     .device_count = device_count,
     .why_none = why_none,
     .device_info = device_info,

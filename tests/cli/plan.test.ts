@@ -79,8 +79,9 @@ test('configurations alone are enough; weights are taken as float16 unless told'
   const half = await planned(...size)
   assert.equal(half, await planned(...size, '--weights', 'f16'))
   const whole = await planned(...size, '--weights', 'f32')
-  for (const [i, { weightBytes }] of whole.stages.entries())
-    assert.ok(weightBytes > 1.9 * half.stages[i]!.weightBytes)
+  // A decoder's doubling convolutions, by phases, are float32 in both.
+  for (const [i, { stage, weightBytes }] of whole.stages.entries())
+    assert.ok(weightBytes > (stage === 'decode' ? 1.6 : 1.9) * half.stages[i]!.weightBytes, stage)
 })
 
 test('gigabytes of weights are not read', async () => {

@@ -108,6 +108,42 @@ test('commands for other devices are refused', async () => {
   throwsCode(() => load(gpu, write(absent)), 'bad-command', /source\[0\]: expected an operand/)
 })
 
+test('convolutions by phases, which a CPU computes, are refused', () => {
+  const view: View = { slot: 0, dtype: dtypeCode.f32, offset: 0, strides: [64, 32, 16] }
+  const load = (phases: boolean) => {
+    const writer = new CommandWriter()
+    writer.conv(0, 0, {
+      extents: [1, 2, 2, 16],
+      kernel: [3, 3],
+      stride: 1,
+      inSize: [2, 2],
+      physSize: [1, 1],
+      origin: [-1, -1],
+      sourceOrigin: [0, 0],
+      sourceSize: [1, 1],
+      sourceChannels: [16],
+      sources: [view],
+      out: { ...view, offset: 64 },
+      weight: { ...view, slot: 1 },
+      bias: absent,
+      vector: absent,
+      residual: absent,
+      affine: absent,
+      prologueAct: 0,
+      act: 0,
+      outputs: 16,
+      compute: 0,
+      phases,
+      tile: [1, 1, 16],
+      scratch: absent,
+      scratchBytes: 0,
+    })
+    return native().loadStream(gpu, writer.finish(), Float64Array.of(320, 16384, 0))
+  }
+  assert.is(load(false).commands, 1)
+  throwsCode(() => load(true), 'bad-command', /phases: expected 0, as the device/)
+})
+
 test('activations that a device does not compute with are refused', async () => {
   const small = program('small', ({ input }) => ({ y: silu(input('x', [2, 8])) }))
   const refused = await compile(small, { device: 'cpu', dtype: 'f16' }).catch(thrown => thrown)

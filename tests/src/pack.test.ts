@@ -5,6 +5,9 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { PackForm, type PackJob } from '../../lib/runtime/addon-types.js'
 import { native } from '../../lib/runtime/native.js'
+import { roundTo } from '../support/interpreter-math.js'
+import { randomNumbers } from '../support/random-program.js'
+import { halfBits } from './cpu/support.js'
 import { rejectsCode, throwsCode } from './support.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'sluice-pack-'))
@@ -66,6 +69,47 @@ test('panels hold [outputs, inputs, taps] as [panel][tap, input][output]', async
     assert.equal(out, expected)
   }
   file.close()
+})
+
+test('phases hold the sums of the taps that fall on one pixel of a doubled image', async () => {
+  const [outputs, inputs] = [21, 5]
+  const next = randomNumbers(1)
+  const depth = 16 * inputs
+  const f = Math.fround
+  // Taps of an axis on the first and the second stored pixel, under an odd and an even position.
+  const taps = [
+    [[0], [1, 2]],
+    [[0, 1], [2]],
+  ] as const
+  for (const [dtype, name] of (['f32', 'f16', 'bf16'] as const).entries()) {
+    const values = Float32Array.from({ length: outputs * inputs * 9 }, () => next() - 0.5)
+    if (name !== 'f32') values.forEach((x, i) => (values[i] = roundTo(x, name)))
+    const stored = name === 'f32' ? values : Uint16Array.from(values, x => halfBits(x, name))
+    const expected = new Float32Array(ceil16(outputs) * depth)
+    for (let o = 0; o < outputs; o++) {
+      for (let c = 0; c < inputs; c++) {
+        const at = (y: number, x: number) => values[(o * inputs + c) * 9 + 3 * y + x]!
+        for (let k = 0; k < 16; k++) {
+          const [evenRow, evenCol, y, x] = [k >> 3, (k >> 2) & 1, (k >> 1) & 1, k & 1]
+          const row = (tap: number) =>
+            taps[evenCol]![x]!.map(col => at(tap, col)).reduce((a, b) => f(a + b))
+          const sum = taps[evenRow]![y]!.map(row).reduce((a, b) => f(a + b))
+          expected[inPanels(o, k * inputs + c, depth)] = sum
+        }
+      }
+    }
+    // From an odd address of a file too.
+    const bytes = new Uint8Array(stored.byteLength + 1)
+    bytes.set(new Uint8Array(stored.buffer), 1)
+    const { file } = fileOf(`phases ${name}`, bytes)
+    const size = { sourceOffset: 1, sourceBytes: stored.byteLength, outputs, inputs, taps: 9 }
+    for (const threads of [1, 3]) {
+      const form = PackForm.panelPhases
+      const out = await packed([job({ file, ...size, dtype, form })], expected.byteLength, threads)
+      assert.equal(new Float32Array(out.buffer), expected, name)
+    }
+    file.close()
+  }
 })
 
 test('pairs interleave values and gates, padded', async () => {
@@ -209,7 +253,8 @@ test('jobs that do not fit their source or the block are refused before anything
   bad({ outputs: 2 ** 52 }, /axes/)
   bad({ outputs: -1 }, /outputs: expected an integer/)
   bad({ dtype: 3 }, /dtype: expected an integer from 0 to 2/)
-  bad({ form: 5 as never }, /form: expected an integer from 0 to 4/)
+  bad({ form: 6 as never }, /form: expected an integer from 0 to 5/)
+  bad({ form: PackForm.panelPhases }, /taps: expected 9 for phases, got 1/)
   bad({ form: PackForm.panelPairs }, /expected an even number for pairs/)
   bad(
     { form: PackForm.panel, destination: 964 },

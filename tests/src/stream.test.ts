@@ -157,10 +157,17 @@ interface ConvChange {
   compute?: number
   weightOffset?: number
   rows?: number
+  /** By phases, of a doubled image whose stored size this is. */
+  doubled?: [number, number]
+  kernel?: [number, number]
+  stride?: number
+  weightDType?: number
+  channels?: number
 }
 
 /** A 3x3 convolution of 4x4x8 to 4x4x20 channels; needs 2 x 9 x 8 x 16 floats of weights. */
 function conv(change: ConvChange = {}): Int32Array {
+  const stored = change.doubled ?? ([4, 4] as const)
   const writer = new CommandWriter()
   const grid = (offset: number, channels: number): View => ({
     slot: 0,
@@ -169,26 +176,32 @@ function conv(change: ConvChange = {}): Int32Array {
     strides: [16 * channels, 4 * channels, channels],
   })
   writer.conv(3, 0, {
-    extents: [1, change.rows ?? 4, 4, 20],
-    kernel: [3, 3],
-    stride: 1,
+    extents: [1, change.rows ?? 4, 4, change.channels ?? 20],
+    kernel: change.kernel ?? [3, 3],
+    stride: change.stride ?? 1,
     inSize: [4, 4],
-    physSize: [4, 4],
+    physSize: stored,
     origin: change.origin ?? [-1, -1],
     sourceOrigin: change.sourceOrigin ?? [0, 0],
-    sourceSize: change.sourceSize ?? [4, 4],
+    sourceSize: change.sourceSize ?? stored,
     sourceChannels: [8],
     sources: [grid(0, 8)],
     out: grid(512, 20),
-    weight: { slot: 1, dtype: 0, offset: change.weightOffset ?? 0, strides: [0, 0, 0] },
+    weight: {
+      slot: 1,
+      dtype: change.weightDType ?? 0,
+      offset: change.weightOffset ?? 0,
+      strides: [0, 0, 0],
+    },
     bias: change.bias ?? absent,
     vector: absent,
     residual: absent,
     affine: absent,
     prologueAct: 0,
     act: change.act ?? 0,
-    outputs: 20,
+    outputs: change.channels ?? 20,
     compute: change.compute ?? 0,
+    phases: change.doubled !== undefined,
     tile: [2, 2, change.pixelStride ?? 8],
     scratch: { slot: 0, dtype: 0, offset: 2048, strides: [0, 0, 0] },
     scratchBytes: change.scratchBytes ?? 4 * 4 * 8 * 4,
@@ -215,6 +228,30 @@ test('a convolution is held to its window, its weights and its scratch', () => {
   bad({ act: actCode.geglu }, /weight: expected bytes inside slot 1/, [4096, 2 * weights - 4])
   bad({ bias: { ...absent, slot: 1, offset: weights - 76 } }, /bias: expected bytes inside slot 1/)
   bad({}, /scratch: expected bytes inside slot 0/, [2048 + 508, weights])
+})
+
+test('phases are held to a doubled image, to their weights and their scratch', () => {
+  const weights = 2 * 16 * 16 * 8 * 4
+  const slots = [4096, weights]
+  const doubled: [number, number] = [2, 2]
+  const scratchBytes = 3 * 3 * 8 * 4
+  load(conv({ doubled, scratchBytes }), slots)
+  const bad = (change: ConvChange, message: RegExp, sizes = slots) =>
+    throwsCode(() => load(conv({ doubled, ...change }), sizes), 'bad-command', message)
+  bad({ doubled: [2, 4] }, /phases: expected an input of exactly twice/)
+  bad({ doubled: [3, 2] }, /phases: expected an input of exactly twice/)
+  bad({ kernel: [3, 1] }, /phases: expected a kernel of 3x3 at stride 1/)
+  bad({ stride: 2, rows: 1 }, /phases: expected a kernel of 3x3 at stride 1/)
+  bad({ weightDType: 1 }, /phases: expected weights in f32/)
+  bad({ channels: 4 }, /outputs by phases: expected 5 or more, got 4/)
+  bad({ act: actCode.geglu }, /phases: expected another activation/)
+  bad({ sourceSize: [1, 2] }, /src_rows: expected every source row/)
+  bad({ scratchBytes: scratchBytes - 4 }, /scratch_bytes: expected 288 or more, got 284/)
+  bad({}, /weight: expected bytes inside slot 1/, [4096, weights - 4])
+  const words = conv({ doubled })
+  const flag = words.findIndex((word, i) => i > 60 && word === 1 && words[i - 2] === 20)
+  words[flag] = 2
+  throwsCode(() => load(words, slots), 'bad-command', /phases: expected 0 to 1, got 2/)
 })
 
 test('scratch is counted for the threads of the run', () => {
@@ -328,17 +365,17 @@ test('random words are refused or load, and never crash', () => {
     seed = (Math.imul(seed, 1103515245) + 12345) | 0
     return seed
   }
-  const good = [unary(), conv()]
+  const good = [unary(), conv(), conv({ doubled: [2, 2] })]
   let refusals = 0
   for (let i = 0; i < 20000; i++) {
-    const words = good[i % 2]!.slice()
+    const words = good[i % 3]!.slice()
     const edits = 1 + ((random() >>> 16) % 3)
     for (let k = 0; k < edits; k++) {
       const value = [random(), (random() >>> 20) - 2048, 0, -1, 2 ** 31 - 1][(random() >>> 16) % 5]!
       words[(random() >>> 8) % words.length] = value
     }
     try {
-      load(words, [4096, 9216])
+      load(words, [4096, 16384])
     } catch (error) {
       assert.is((error as { code?: string }).code, 'bad-command')
       refusals++

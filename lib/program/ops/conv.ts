@@ -141,6 +141,20 @@ export function convGeometry(call: Pick<Node, 'op' | 'inputs' | 'attrs'>): ConvG
   }
 }
 
+/** Whether it reads a 3x3 neighbourhood, at stride 1, of an image upsampled to exactly twice its rows and columns. */
+export function readsDoubled({ kernel, stride, ...sizes }: ConvGeometry): boolean {
+  const { inRows, inCols, physRows, physCols } = sizes
+  return kernel === 3 && stride === 1 && inRows === 2 * physRows && inCols === 2 * physCols
+}
+
+/** Whether a convolution of a doubled image is computed by phases: the taps that fall on one stored pixel as one. */
+export const inPhases = (call: Pick<Node, 'attrs'>): boolean => call.attrs.phases === true
+
+/** Stored pixels under an output of one of the four phases. */
+const tapsOfPhase = 4
+/** Of all phases together. */
+export const phaseTaps = 4 * tapsOfPhase
+
 /** Rows of the source under output rows [start, stop): clipped to the input, mapped through the upsampling. */
 function readRange(
   [start, stop]: readonly [number, number],
@@ -200,8 +214,9 @@ function convRegions(call: OpCall, _output: Tensor, wanted: Region): Region[] {
 
 function convCost(this: OpSpec, call: OpCall, output: Tensor, wanted: Region): Cost {
   const weight = operand(call, 'weight')!
-  const perOutput =
-    elementCount(weight.shape.slice(1)) * (activationOf(call.attrs) === 'geglu' ? 2 : 1)
+  const perOutput = inPhases(call)
+    ? tapsOfPhase * weight.shape[1]!
+    : elementCount(weight.shape.slice(1)) * (activationOf(call.attrs) === 'geglu' ? 2 : 1)
   const outputs = elementCount(regionShape(wanted))
   const reads = this.regions(call, output, wanted).reduce(
     (sum, region) => sum + elementCount(regionShape(region)),
@@ -241,6 +256,8 @@ function timeRegions(call: OpCall, _output: Tensor, wanted: Region): Region[] {
 /** Most output pixels of a packed input tile, and most bytes of one while it has more than a single pixel row. */
 const tilePixels = 128
 const tileBytes = 384 * 1024
+/** By phases, each of which has a quarter: as many as above pass over each weight. */
+const phaseTilePixels = 4 * tilePixels
 /** Elements of weights from which on small frames share a tile, so that weights are read less often. */
 const manyWeights = 2 ** 18
 /**
@@ -251,7 +268,8 @@ const manyWeights = 2 ** 18
 function convScratch(call: OpCall, _output: Tensor, wanted: Region, target: Target): Scratch {
   if (target.backend !== 'cpu') return noScratch(call)
   const [frames, rows, cols] = asFour(regionShape(wanted), 1)
-  const most = Math.min(rows, tilePixels)
+  // Of more rows than fill the narrowest tile, which has eight columns, all tiles are the same.
+  const most = Math.min(rows, Math.ceil(pixelsOfTile(call) / Math.min(cols, 8)))
   let bytesPerThread = 0
   for (let count = 1; count <= most; count++)
     bytesPerThread = Math.max(bytesPerThread, convTile(call, frames, count, cols, target).bytes)
@@ -260,25 +278,32 @@ function convScratch(call: OpCall, _output: Tensor, wanted: Region, target: Targ
   return { bytesPerThread: Math.max(bytes, bytesPerThread), tile }
 }
 
+const pixelsOfTile = (call: OpCall): number => (inPhases(call) ? phaseTilePixels : tilePixels)
+
 function convTile(call: OpCall, frames: number, rows: number, cols: number, target: Target) {
   const { kernel, stride } = convGeometry(call)
+  const phases = inPhases(call)
+  const most = pixelsOfTile(call)
   const size = elementSize(call, target)
   const pixelStride = packedStride(call, size)
+  // Rows or columns under so many outputs: conv_packed in src/core/commands.h.
+  const packed = (outputs: number) =>
+    phases ? Math.floor(outputs / 2) + 2 : (outputs - 1) * stride + kernel
   const bytesOf = (tileRows: number, tileCols: number) =>
-    ((tileRows - 1) * stride + kernel) * ((tileCols - 1) * stride + kernel) * pixelStride * size
+    packed(tileRows) * packed(tileCols) * pixelStride * size
   // A square has the least halo, but few rows ask for wide tiles.
-  let widest = kernel === 1 ? tilePixels : 64
-  while (kernel > 1 && widest > 16 && widest * rows > tilePixels) widest /= 2
+  let widest = kernel === 1 ? most : 64
+  while (kernel > 1 && widest > 16 && widest * rows > most) widest /= 2
   while (widest > 8 && bytesOf(1, widest) > tileBytes) widest -= widest > 32 ? 16 : widest / 2
   const tileCols = Math.min(cols, widest)
-  let tileRows = Math.max(1, Math.min(rows, Math.floor(tilePixels / tileCols)))
+  let tileRows = Math.max(1, Math.min(rows, Math.floor(most / tileCols)))
   while (tileRows > 1 && bytesOf(tileRows, tileCols) > tileBytes) tileRows--
   const bytes = bytesOf(tileRows, tileCols)
   const whole = tileRows === rows && tileCols === cols
   const weights = elementCount(operand(call, 'weight')!.shape)
   const together =
     whole && weights >= manyWeights
-      ? Math.min(frames, Math.floor(tilePixels / (rows * cols)), Math.floor(tileBytes / bytes))
+      ? Math.min(frames, Math.floor(most / (rows * cols)), Math.floor(tileBytes / bytes))
       : 1
   return { tileRows, tileCols, pixelStride, bytes: bytes * Math.max(1, together) }
 }
@@ -351,6 +376,8 @@ defineOp({
     if (padding.length !== 4 || !padding.every(p => Number.isInteger(p) && p >= 0 && p < kernel!)) {
       throw ruleError(call, `padding of 0 to ${kernel! - 1} on four sides`, `${padding}`)
     }
+    if (inPhases(call) && !readsDoubled(convGeometry(call)))
+      throw ruleError(call, 'a kernel of 3x3 over an input of twice the size for phases', 'another')
     if (inRows < physRows || inCols < physCols)
       throw ruleError(call, `upsampleTo at least ${physRows}x${physCols}`, `${inRows}x${inCols}`)
     const rows = Math.floor((inRows + padding[0]! + padding[2]! - kernel!) / stride) + 1

@@ -5,6 +5,7 @@
  * piece stays in the first cache while all pixels go by and the packed tile stays in the second.
  */
 #include "cpu/kernels/conv_narrow.hpp"
+#include "cpu/kernels/conv_phases.hpp"
 #include "cpu/kernels/conv_sums.hpp"
 #include "cpu/kernels/pair_tile.hpp"
 #if defined(SLUICE_AMX_MODEL)
@@ -114,18 +115,46 @@ bool run_products(const Conv &v, const Tile &tile, const Pixels &pixels, Channel
   return true;
 }
 
+/** The four phases of a packed tile, one after another. */
+bool run_phases(const Conv &v, const Tile &tile, Channels channels, int32_t first, int32_t last,
+                Pixels &pixels) {
+  const Tile packed = stored_tile(v, tile);
+  bool sound = true;
+  for (int32_t index = 0; index < kPhases; ++index) {
+    const Phase phase = phase_at(v, tile, index);
+    Conv own = v;
+    own.weight = phase.weight;
+    const int32_t count = tile.frames * phase.rows * phase.cols;
+    const int32_t parts = ceil_div(count, kMostPixels);
+    for (int32_t i = 0; i < parts; ++i) {
+      find_phase_pixels(v, tile, phase, part_begin(count, parts, i),
+                        part_begin(count, parts, i + 1), pixels);
+      if (v.in_pairs)
+        sound = run_products<float>(own, packed, pixels, channels, first, last) && sound;
+      else
+        run_panels<float, float>(own, packed, pixels, channels, first, last);
+    }
+  }
+  return sound;
+}
+
 template <class W>
 bool run_tile(const Conv &v, const Tile &tile, int32_t first, int32_t last, NarrowWeights &narrow) {
   Pixels pixels;
   bool sound = true;
   const int32_t count = tile.frames * tile.rows * tile.cols;
   const int32_t parts = ceil_div(count, kMostPixels), blocks = ceil_div(v.in_channels, v.block);
+  const Tile packed = v.c.phases ? stored_tile(v, tile) : tile;
   for (int32_t b = 0; b < blocks; ++b) {
     const Channels channels = {b * v.block, least((b + 1) * v.block, v.in_channels)};
     if (v.in_pairs)
-      pack_tile<bf16>(v, tile, channels);
+      pack_tile<bf16>(v, packed, channels);
     else
-      pack_tile<float>(v, tile, channels);
+      pack_tile<float>(v, packed, channels);
+    if (v.c.phases) {
+      sound = run_phases(v, tile, channels, first, last, pixels) && sound;
+      continue;
+    }
     for (int32_t i = 0; i < parts; ++i) {
       find_pixels(v, tile, part_begin(count, parts, i), part_begin(count, parts, i + 1), pixels);
       if (is_narrow(v)) {
@@ -153,7 +182,8 @@ int32_t panel_at(int64_t work, int32_t pixels, int32_t panels) {
 
 int run_conv(const ConvCommand &c, Bases bases, int32_t thread, int32_t threads,
              Products products) {
-  const Conv v(c, bases, thread, products);
+  const ConvCommand stored = stored_conv(c);
+  const Conv v(stored, bases, thread, products);
   NarrowWeights narrow;
   // Every thread gets an equal run of (tile, panel) in order: whole tiles while there are many, a
   // range of panels where there are few, so that each then reads its own part of the weights.

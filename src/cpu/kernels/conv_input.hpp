@@ -19,8 +19,8 @@ struct Conv {
   const float *bias, *vector, *residual, *affine;
   void *packed; ///< float, or bf16 in pairs
   int32_t in_channels, panels;
-  int32_t block; ///< input channels packed at a time
-  int64_t k_total;
+  int32_t block;   ///< input channels packed at a time
+  int64_t k_total; ///< rows of a panel of weights
   bool geglu;
   Products products;
   bool in_pairs; ///< of bfloat16
@@ -53,13 +53,13 @@ inline Conv::Conv(const ConvCommand &command, Bases bases, int32_t thread, Produ
   geglu = c.act == Act::geglu;
   in_pairs = products != Products::none && conv_in_pairs(c.compute, in_channels, c.outputs);
   panels = ceil_div(c.channels, kPanel);
-  k_total = (int64_t)c.kernel_h * c.kernel_w * in_channels;
+  k_total = (int64_t)c.kernel_h * c.kernel_w * in_channels * (c.phases ? kPhases : 1);
   tiles_down = ceil_div(c.rows, c.tile_rows);
   tiles_across = ceil_div(c.cols, c.tile_cols);
   tile_frames = 1;
   if (tiles_down == 1 && tiles_across == 1) {
-    const int64_t pixels =
-        (int64_t)((c.rows - 1) * c.stride + c.kernel_h) * ((c.cols - 1) * c.stride + c.kernel_w);
+    const int64_t pixels = conv_packed(c.rows, c.stride, c.kernel_h, c.phases) *
+                           conv_packed(c.cols, c.stride, c.kernel_w, c.phases);
     const int64_t size = in_pairs ? sizeof(bf16) : sizeof(float);
     const int64_t room = c.scratch_bytes / (pixels * c.pixel_stride * size);
     tile_frames = (int32_t)least(room, (int64_t)c.frames);
@@ -175,15 +175,19 @@ struct Pixels {
   Pixel at[kMostPixels];
 };
 
+/** Register tiles of some pixels, which are yet to be set. */
+inline void divide_pixels(Pixels &pixels, int32_t count) {
+  pixels.count = count;
+  pixels.tiles = ceil_div(count, kTileRows);
+  for (int32_t t = 0; t <= pixels.tiles; ++t) pixels.first[t] = part_begin(count, pixels.tiles, t);
+}
+
 inline void find_pixels(const Conv &v, const Tile &tile, int32_t begin, int32_t end,
                         Pixels &pixels) {
   const ConvCommand &c = v.c;
   int32_t x = begin % tile.cols, y = begin / tile.cols % tile.rows;
   int32_t f = begin / tile.cols / tile.rows;
-  pixels.count = end - begin;
-  pixels.tiles = ceil_div(pixels.count, kTileRows);
-  for (int32_t t = 0; t <= pixels.tiles; ++t)
-    pixels.first[t] = part_begin(pixels.count, pixels.tiles, t);
+  divide_pixels(pixels, end - begin);
   for (int32_t i = 0; i < pixels.count; ++i) {
     Pixel &p = pixels.at[i];
     const int64_t row = (int64_t)f * tile.in_rows + y * c.stride;

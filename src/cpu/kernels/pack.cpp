@@ -5,7 +5,14 @@
 namespace sluice::SLUICE_ISA_NAMESPACE {
 namespace {
 
-enum Form : int32_t { kRaw = 0, kVector = 1, kPanels = 2, kPanelPairs = 3, kVectorPairs = 4 };
+enum Form : int32_t {
+  kRaw = 0,
+  kVector = 1,
+  kPanels = 2,
+  kPanelPairs = 3,
+  kVectorPairs = 4,
+  kPanelPhases = 5
+};
 
 /** A checkpoint's bytes may lie at any address. */
 template <class T>
@@ -65,6 +72,51 @@ void pack_panels(const PackSource &s, bool pairs, int64_t first, int64_t last) {
   }
 }
 
+/** Three taps of an axis as the two stored pixels that they fall on, under an odd or an even
+ * position. */
+inline void join_taps(const f32x16 (&taps)[3], int even, f32x16 (&joined)[2]) {
+  joined[0] = even ? taps[0] + taps[1] : taps[0];
+  joined[1] = even ? taps[2] : taps[1] + taps[2];
+}
+
+/**
+ * Panels [first, last) of [ceil(outputs / 16)][phase][row, column][inputs][16], float32: see
+ * ConvCommand. Columns are summed before rows.
+ */
+template <class T>
+void pack_phases(const PackSource &s, int64_t first, int64_t last) {
+  const int64_t k_total = s.inputs * s.taps;
+  for (int64_t panel = first; panel < last; ++panel) {
+    const int32_t rows = (int32_t)least(s.outputs - panel * kPanel, (int64_t)kPanel);
+    const T *from = (const T *)s.data + panel * kPanel * k_total;
+    float *to = (float *)s.destination + panel * kPhases * kPhaseTaps * s.inputs * kPanel;
+    for (int64_t input = 0; input < s.inputs; ++input) {
+      T values[9][kPanel] = {};
+      for (int32_t i = 0; i < rows; ++i) {
+        for (int32_t tap = 0; tap < 9; ++tap)
+          values[tap][i] = read(from + i * k_total + input * 9 + tap);
+      }
+      for (int32_t phase = 0; phase < kPhases; ++phase) {
+        f32x16 columns[2][3]; // of the three rows
+        for (int32_t y = 0; y < 3; ++y) {
+          f32x16 taps[3], joined[2];
+          for (int32_t x = 0; x < 3; ++x) taps[x] = load(values[3 * y + x]);
+          join_taps(taps, phase & 1, joined);
+          for (int32_t x = 0; x < 2; ++x) columns[x][y] = joined[x];
+        }
+        for (int32_t x = 0; x < 2; ++x) {
+          f32x16 joined[2];
+          join_taps(columns[x], phase >> 1, joined);
+          for (int32_t y = 0; y < 2; ++y) {
+            const int64_t k = (phase * kPhaseTaps + 2 * y + x) * s.inputs + input;
+            store(to + k * kPanel, joined[y]);
+          }
+        }
+      }
+    }
+  }
+}
+
 } // namespace
 
 void pack(const PackSource &s, int32_t thread, int32_t threads) {
@@ -108,6 +160,17 @@ void pack(const PackSource &s, int32_t thread, int32_t threads) {
         widen_any(s, to, row + (panel % 2 ? half : 0), n);
       }
       return;
+    }
+    case kPanelPhases: {
+      const Share share = share_of(ceil_div(s.outputs, (int64_t)kPanel), thread, threads);
+      switch (s.dtype) {
+        case DType::f16:
+          return pack_phases<f16>(s, share.begin, share.end);
+        case DType::bf16:
+          return pack_phases<bf16>(s, share.begin, share.end);
+        default:
+          return pack_phases<float>(s, share.begin, share.end);
+      }
     }
     default:
       return;

@@ -27,6 +27,8 @@ export interface Case {
   tile?: readonly [number, number, number]
   /** Frames in a tile, where that is a whole frame. */
   together?: number
+  /** Weights by phases, of an image read through an upsampling by two. */
+  phases?: boolean
   /** Pixels begin at multiples of eight elements, so that a GPU copies them as they are. */
   aligned?: boolean
 }
@@ -407,6 +409,75 @@ export const cases: Record<string, Case> = {
     residual: 'in place',
   },
 }
+
+/** Doubled images by phases, which a CPU computes. */
+export const phased: Record<string, Case> = {}
+const double = (name: string, c: Omit<Case, 'size' | 'kernel' | 'phases'>) => {
+  const [rows, cols] = c.stored
+  phased[`phases: ${name}`] = { ...same3, ...c, size: [2 * rows, 2 * cols], phases: true }
+}
+double('one stored pixel, one channel', { stored: [1, 1], sources: [1], channels: 5 })
+double('one row, one output beyond a panel', {
+  stored: [1, 7],
+  sources: [6],
+  channels: 17,
+  bias: true,
+  tile: [1, 3, 0],
+})
+double('two sources, norm and silu before, frames, all that is added', {
+  stored: [7, 5],
+  frames: 3,
+  sources: [13, 21],
+  channels: 33,
+  affine: 'each frame',
+  prologue: 'silu',
+  bias: true,
+  vector: 'each frame',
+  residual: 'apart',
+  act: 'silu',
+})
+double('residual in place, odd tiles', {
+  stored: [4, 9],
+  sources: [20],
+  channels: 100,
+  residual: 'in place',
+  vector: 'shared',
+  tile: [5, 7, 12],
+})
+double('no rows above, two below', {
+  stored: [4, 6],
+  padding: [0, 0, 2, 2],
+  sources: [8],
+  channels: 48,
+  bias: true,
+})
+double('K of several blocks', {
+  stored: [4, 3],
+  sources: [300, 222],
+  channels: 56,
+  bias: true,
+  residual: 'apart',
+  act: 'silu',
+  tile: [8, 6, 16],
+})
+double('frames that share a tile', {
+  stored: [2, 3],
+  frames: 5,
+  sources: [20, 12],
+  channels: 37,
+  bias: true,
+  vector: 'each frame',
+  affine: 'each frame',
+  prologue: 'silu',
+  tile: [4, 6, 8],
+  together: 2,
+})
+double('more pixels of a phase than are summed at a time', {
+  stored: [17, 18],
+  sources: [6],
+  channels: 16,
+  tile: [34, 36, 0],
+})
 
 /** Of an even number of inputs, whose sums are in bfloat16 where that is asked for. */
 export const pairs: Record<string, Case> = {

@@ -8,10 +8,11 @@ import {
   type View,
 } from '../../../lib/planner/commands.js'
 import { activate, gelu, roundTo } from '../../support/interpreter-math.js'
-import { type Act, type Case, cases, pairs } from './conv-cases.js'
+import { type Act, type Case, cases, pairs, phased } from './conv-cases.js'
 import {
   activations,
   check,
+  device,
   type FloatType,
   from,
   halfBits,
@@ -67,7 +68,9 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
   const rows = Math.floor((size[0] + above + below - kernel[0]) / stride) + 1
   const cols = Math.floor((size[1] + left + right - kernel[1]) / stride) + 1
   const inputs = sum(sources)
-  const depth = kernel[0] * kernel[1] * inputs
+  // By phases a window is two stored pixels high and wide, under one of four sets of weights.
+  const [high, wide] = c.phases ? [2, 2] : kernel
+  const depth = high * wide * inputs
   const pairs = c.act === 'geglu'
   const columns = pairs ? 2 * ceil16(channels) : ceil16(channels)
   const half = (column: number) => (pairs ? Math.floor(column / 32) * 16 + (column % 16) : column)
@@ -87,7 +90,7 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
     next,
     c.weights ?? 'f32',
     columns,
-    depth,
+    depth * (c.phases ? 4 : 1),
     o => half(o) < channels,
     operand,
   )
@@ -116,12 +119,10 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
       ? residual!
       : memory.operand([frames, rows, cols, channels], outLayout)
   const [tileRows, tileCols, free] = c.tile ?? [3, 4, 1]
+  const packed = (outputs: number, axis: 0 | 1) =>
+    c.phases ? Math.floor(outputs / 2) + 2 : (outputs - 1) * stride + kernel[axis]
   const scratchBytes =
-    4 *
-    ((tileRows - 1) * stride + kernel[0]) *
-    ((tileCols - 1) * stride + kernel[1]) *
-    (inputs + free) *
-    (c.together ?? 1)
+    4 * packed(tileRows, 0) * packed(tileCols, 1) * (inputs + free) * (c.together ?? 1)
   const scratch = memory.scratch(scratchBytes)
 
   /** Output rows [begin, end) of frames [first, first + count). */
@@ -154,6 +155,7 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
       act: actCode[c.act ?? 'none'],
       outputs: channels,
       compute: Number(narrow),
+      phases: c.phases,
       tile,
       ...memory.scratchFields(scratch, scratchBytes),
     })
@@ -177,12 +179,15 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
     let window = windows.get(key)
     if (!window) {
       window = new Float64Array(depth)
-      for (let ky = 0; ky < kernel[0]; ky++) {
-        for (let kx = 0; kx < kernel[1]; kx++) {
-          const [r, q] = [y * stride + ky - above, x * stride + kx - left]
+      // Of a stored pixel, either logical one stands for it.
+      const at = (position: number, pad: number, tap: number) =>
+        c.phases ? 2 * (Math.floor((position - pad) / 2) + tap) : position * stride + tap - pad
+      for (let ky = 0; ky < high; ky++) {
+        for (let kx = 0; kx < wide; kx++) {
+          const [r, q] = [at(y, above, ky), at(x, left, kx)]
           if (r < 0 || r >= size[0] || q < 0 || q >= size[1]) continue
           for (let i = 0; i < inputs; i++) {
-            window[(ky * kernel[1] + kx) * inputs + i] = input(f, r, q, i)
+            window[(ky * wide + kx) * inputs + i] = input(f, r, q, i)
           }
         }
       }
@@ -190,9 +195,9 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
     }
     return window
   }
-  const product = (window: Float64Array, column: number): number => {
+  const product = (window: Float64Array, column: number, phase = 0): number => {
     let total = c.bias ? initial[bias.offset / 4 + column]! : 0
-    for (let k = 0; k < depth; k++) total += window[k]! * weight.at(column, k)
+    for (let k = 0; k < depth; k++) total += window[k]! * weight.at(column, phase * depth + k)
     return total
   }
   const expected = (f: number, y: number, x: number, o: number): number => {
@@ -201,7 +206,9 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
       const column = Math.floor(o / 16) * 32 + (o % 16)
       return product(window, column) * gelu(product(window, column + 16))
     }
-    let total = product(window, o)
+    const even = (position: number, pad: number) => Number((position - pad) % 2 === 0)
+    const phase = c.phases ? 2 * even(y, above) + even(x, left) : 0
+    let total = product(window, o, phase)
     if (vector) total += vector.get(c.vector === 'each frame' ? f : 0, 0, 0, o)
     if (residual) total += residual.get(f, y, x, o)
     return activate(total, (c.act ?? 'none') as Act)
@@ -225,7 +232,8 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
   })
 }
 
-Object.entries({ ...cases, ...(narrow && pairs) }).forEach(([name, shape], i) => {
+const all = { ...cases, ...(narrow && pairs), ...(device === 'cpu' && phased) }
+Object.entries(all).forEach(([name, shape], i) => {
   if (name.includes(onlyCases)) test(`conv: ${name}`, () => conv(name, i + 1, shape))
 })
 
