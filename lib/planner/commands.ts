@@ -4,7 +4,7 @@
  */
 
 /** Must equal kCommandVersion in src/core/commands.h. */
-export const commandVersion = 5
+export const commandVersion = 6
 
 export const dtypeCode = { f32: 0, f16: 1, bf16: 2, i32: 3 } as const
 /** Bytes of an element of a dtype code. */

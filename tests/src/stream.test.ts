@@ -151,7 +151,9 @@ interface ConvChange {
   sourceOrigin?: [number, number]
   origin?: [number, number]
   pixelStride?: number
+  scratch?: View
   scratchBytes?: number
+  kernel?: [number, number]
   bias?: View
   act?: number
   compute?: number
@@ -170,7 +172,7 @@ function conv(change: ConvChange = {}): Int32Array {
   })
   writer.conv(3, 0, {
     extents: [1, change.rows ?? 4, 4, 20],
-    kernel: [3, 3],
+    kernel: change.kernel ?? [3, 3],
     stride: 1,
     inSize: [4, 4],
     physSize: [4, 4],
@@ -190,7 +192,7 @@ function conv(change: ConvChange = {}): Int32Array {
     outputs: 20,
     compute: change.compute ?? 0,
     tile: [2, 2, change.pixelStride ?? 8],
-    scratch: { slot: 0, dtype: 0, offset: 2048, strides: [0, 0, 0] },
+    scratch: change.scratch ?? { slot: 0, dtype: 0, offset: 2048, strides: [0, 0, 0] },
     scratchBytes: change.scratchBytes ?? 4 * 4 * 8 * 4,
   })
   return writer.finish()
@@ -215,6 +217,19 @@ test('a convolution is held to its window, its weights and its scratch', () => {
   bad({ act: actCode.geglu }, /weight: expected bytes inside slot 1/, [4096, 2 * weights - 4])
   bad({ bias: { ...absent, slot: 1, offset: weights - 76 } }, /bias: expected bytes inside slot 1/)
   bad({}, /scratch: expected bytes inside slot 0/, [2048 + 508, weights])
+})
+
+test('a convolution that reads in place has neither scratch nor padding', () => {
+  const slots = [4096, 2 * 16 * 8 * 4]
+  const place = { kernel: [1, 1], origin: [0, 0], scratch: absent, scratchBytes: 0 } as ConvChange
+  load(conv(place), slots)
+  const bad = (change: ConvChange, message: RegExp) =>
+    throwsCode(() => load(conv({ ...place, ...change }), slots), 'bad-command', message)
+  bad({ origin: [-1, 0] }, /row0, col0: expected no padding/)
+  bad({ origin: [0, -1] }, /row0, col0: expected no padding/)
+  bad({ scratch: rows(2048, 0), scratchBytes: 512 }, /scratch: expected/)
+  bad({ scratchBytes: 4 }, /scratch_bytes: expected 0/)
+  bad({ kernel: [3, 3], origin: [-1, -1] }, /scratch: expected/)
 })
 
 test('scratch is counted for the threads of the run', () => {

@@ -239,8 +239,8 @@ function timeRegions(call: OpCall, _output: Tensor, wanted: Region): Region[] {
 }
 
 /** Most output pixels of a packed input tile, and most bytes of one while it has more than a single pixel row. */
-const tilePixels = 128
-const tileBytes = 384 * 1024
+const tilePixels = 256
+const tileBytes = 416 * 1024
 /** Elements of weights from which on small frames share a tile, so that weights are read less often. */
 const manyWeights = 2 ** 18
 /**
@@ -249,7 +249,7 @@ const manyWeights = 2 ** 18
  * A smaller region never needs more: what is planned for the largest slice must do for the last.
  */
 function convScratch(call: OpCall, _output: Tensor, wanted: Region, target: Target): Scratch {
-  if (target.backend !== 'cpu') return noScratch(call)
+  if (target.backend !== 'cpu' || convInPlace(call, target)) return noScratch(call)
   const [frames, rows, cols] = asFour(regionShape(wanted), 1)
   const most = Math.min(rows, tilePixels)
   let bytesPerThread = 0
@@ -283,7 +283,24 @@ function convTile(call: OpCall, frames: number, rows: number, cols: number, targ
   return { tileRows, tileCols, pixelStride, bytes: bytes * Math.max(1, together) }
 }
 
-/** A GPU's kernels keep their tiles in the multiprocessor, and choose them themselves. */
+/** Whether sources are read where they are, so that nothing is packed: conv_in_place in src/core/commands.h. */
+function convInPlace(call: OpCall, target: Target): boolean {
+  const { kernel, inRows, inCols, physRows, physCols } = convGeometry(call)
+  const [outputs] = operand(call, 'weight')!.shape as [number]
+  const paired = activationOf(call.attrs) === 'geglu'
+  return (
+    kernel === 1 &&
+    inRows === physRows &&
+    inCols === physCols &&
+    !operand(call, 'affine') &&
+    activationOf(call.attrs, 'prologueAct') === 'none' &&
+    outputs / (paired ? 2 : 1) > fewOutputs &&
+    elementSize(call, target) === 4 &&
+    (!paired || operands(call, 'source').length === 1)
+  )
+}
+
+/** A GPU's kernels keep their tiles in the multiprocessor, and choose them themselves; without a tile there is nothing to choose. */
 function noScratch(call: OpCall): Scratch {
   return { bytesPerThread: 0, tile: [1, 1, packedStride(call)] }
 }
@@ -296,11 +313,14 @@ export function convBlock(channels: number, taps: number, act: Activation): numb
   return 16 * Math.ceil(Math.ceil(channels / blocks) / 16)
 }
 
+/** Outputs up to which lanes of input channels are summed, in float32: kFewOutputs in src/core/commands.h. */
+const fewOutputs = 4
+
 /** Bytes of a packed element: bfloat16 where two input channels are taken at a time, conv_in_pairs in src/core/commands.h. */
 function elementSize(call: OpCall, target: Target): number {
   const [outputs, inputs] = operand(call, 'weight')!.shape as [number, number]
   const written = activationOf(call.attrs) === 'geglu' ? outputs / 2 : outputs
-  return target.compute === 'bf16' && inputs % 2 === 0 && written > 4 ? 2 : 4
+  return target.compute === 'bf16' && inputs % 2 === 0 && written > fewOutputs ? 2 : 4
 }
 
 /** Elements between pixels of a packed tile: no multiple of 1 KiB, where eight pixels fall in one cache set. */

@@ -42,8 +42,8 @@ SLUICE_BF16 void pair_kernel(const TileJob &job, const Walk &walk, const void *f
   const bf16 *rows[MR];
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i) {
-    rows[i] = (const bf16 *)job.rows[i];
-    const float *from = job.from[i] + column;
+    rows[i] = (const bf16 *)job.rows + job.row_at[i];
+    const float *from = job.from + job.from_at[i] + column;
 #pragma GCC unroll 3
     for (int j = 0; j < NV; ++j)
       acc[i][j] = job.from_zero ? _mm512_setzero_ps() : _mm512_loadu_ps(from + 16 * j);
@@ -75,7 +75,7 @@ SLUICE_BF16 void pair_kernel(const TileJob &job, const Walk &walk, const void *f
   }
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i) {
-    float *to = job.to[i] + column;
+    float *to = job.to + job.to_at[i] + column;
 #pragma GCC unroll 3
     for (int j = 0; j < NV; ++j) _mm512_storeu_ps(to + 16 * j, acc[i][j]);
   }

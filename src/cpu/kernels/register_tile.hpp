@@ -35,12 +35,31 @@ inline void start_walk(Walk &walk, int64_t k, int64_t count) {
   walk.count = count;
 }
 
-/** Rows of a register tile: its operands, and where its sums come from and go to. */
+/** Rows of a register tile: its operands, and where its sums come from and go to, each in elements
+ * from a base. */
 struct TileJob {
-  const float *rows[kTileRows];
-  const float *from[kTileRows]; ///< first sums of each row, where not from_zero
-  float *to[kTileRows];
+  const void *rows; ///< float, or bf16 in pairs
+  const int64_t *row_at;
+  const float *from; ///< first sums of each row, where not from_zero
+  const int64_t *from_at;
+  float *to;
+  const int64_t *to_at;
   bool from_zero;
+
+  /** Sums in one block of memory, their rows at `at`. */
+  void set_sums(float *sums, const int64_t *at) {
+    from = to = sums;
+    from_at = to_at = at;
+  }
+};
+
+/** Where rows `stride` apart begin. */
+struct EvenRows {
+  int64_t at[kTileRows];
+
+  explicit EvenRows(int64_t stride) {
+    for (int32_t i = 0; i < kTileRows; ++i) at[i] = i * stride;
+  }
 };
 
 /** panels: at the first k of the range, panel_stride elements apart; their first column is `column`
@@ -56,8 +75,8 @@ void tile_kernel(const TileJob &job, const Walk &walk, const void *first_panel,
   const float *rows[MR];
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i) {
-    rows[i] = job.rows[i];
-    const float *from = job.from[i] + column;
+    rows[i] = (const float *)job.rows + job.row_at[i];
+    const float *from = job.from + job.from_at[i] + column;
 #pragma GCC unroll 3
     for (int j = 0; j < NV; ++j) acc[i][j] = job.from_zero ? zero() : load(from + 16 * j);
   }
@@ -86,7 +105,7 @@ void tile_kernel(const TileJob &job, const Walk &walk, const void *first_panel,
   }
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i) {
-    float *to = job.to[i] + column;
+    float *to = job.to + job.to_at[i] + column;
 #pragma GCC unroll 3
     for (int j = 0; j < NV; ++j) store(to + 16 * j, acc[i][j]);
   }
@@ -131,11 +150,6 @@ inline void multiply_rows(const TileJob &job, const Walk &walk, int32_t rows, in
     tile_kernel_for<W>(rows, end - begin)(job, walk, first + begin * panel_stride, panel_stride,
                                           16 * begin);
   }
-}
-
-/** Sums in one block of memory, rows `stride` apart. */
-inline void set_sums(TileJob &job, float *sums, int64_t stride, int32_t rows) {
-  for (int32_t i = 0; i < rows; ++i) job.from[i] = job.to[i] = sums + i * stride;
 }
 
 } // namespace sluice::SLUICE_ISA_NAMESPACE

@@ -116,13 +116,24 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
       ? residual!
       : memory.operand([frames, rows, cols, channels], outLayout)
   const [tileRows, tileCols, free] = c.tile ?? [3, 4, 1]
-  const scratchBytes =
+  const plain = kernel[0] * kernel[1] === 1 && size[0] === stored[0] && size[1] === stored[1]
+  const inPlace =
+    plain &&
+    !c.affine &&
+    (c.prologue ?? 'none') === 'none' &&
+    channels > 4 &&
+    !inPairs &&
+    !(pairs && sources.length > 1)
+  const packedBytes =
     4 *
     ((tileRows - 1) * stride + kernel[0]) *
     ((tileCols - 1) * stride + kernel[1]) *
     (inputs + free) *
     (c.together ?? 1)
-  const scratch = memory.scratch(scratchBytes)
+  const scratch = memory.scratch(packedBytes)
+  const scratchFields = inPlace
+    ? { scratch: absent, scratchBytes: 0 }
+    : memory.scratchFields(scratch, packedBytes)
 
   /** Output rows [begin, end) of frames [first, first + count). */
   const write = (
@@ -155,7 +166,7 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
       outputs: channels,
       compute: Number(narrow),
       tile,
-      ...memory.scratchFields(scratch, scratchBytes),
+      ...scratchFields,
     })
 
   // The reference reads the memory as it is before the run.
