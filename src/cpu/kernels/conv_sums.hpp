@@ -88,20 +88,28 @@ inline void finish_pixels(const Conv &v, const Group &g, const Pixels &pixels, i
   }
 }
 
-/** Fetches where the sums of pixels [begin, end) go. */
-inline void fetch_pixels(const Conv &v, const Group &g, const Pixels &pixels, int32_t begin,
-                         int32_t end) {
-  const int32_t column = g.first * kPanel, last = least(column + g.panels * kPanel, v.c.channels);
+// Inlined always: a function that does nothing but fetch counts as one without effect, whose calls
+// GCC drops.
+
+/** Fetches where the sums of pixels [begin, end) go, with few instructions for a whole group: sums
+ * of few k would wait for them. */
+SLUICE_INLINE inline void fetch_pixels(const Conv &v, const Group &g, const Pixels &pixels,
+                                       int32_t begin, int32_t end) {
   for (int32_t i = begin; i < end; ++i) {
-    for (int32_t x = column; x < last; x += kPanel)
-      __builtin_prefetch(v.out + pixels.out[i] + x, 1);
+    const float *out = v.out + pixels.out[i] + g.first * kPanel;
+    if (g.panels == kTilePanels) {
+#pragma GCC unroll 3
+      for (int32_t p = 0; p < kTilePanels; ++p) __builtin_prefetch(out + p * kPanel, 1);
+    } else {
+      for (int32_t p = 0; p < g.panels; ++p) __builtin_prefetch(out + p * kPanel, 1);
+    }
   }
 }
 
 /** Fetches elements [begin, end) of each of some panels of weights. */
 template <class W>
-inline void fetch_rows(const W *panels, int64_t panel_stride, int32_t count, int64_t begin,
-                       int64_t end) {
+SLUICE_INLINE inline void fetch_rows(const W *panels, int64_t panel_stride, int32_t count,
+                                     int64_t begin, int64_t end) {
   constexpr int64_t kLine = 64 / sizeof(W);
   for (int32_t p = 0; p < count; ++p, panels += panel_stride) {
     for (int64_t q = begin; q < end; q += kLine) __builtin_prefetch(panels + q, 0, 2);

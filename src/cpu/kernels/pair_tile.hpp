@@ -49,11 +49,9 @@ SLUICE_BF16 void pair_kernel(const TileJob &job, const Walk &walk, const void *f
       acc[i][j] = job.from_zero ? _mm512_setzero_ps() : _mm512_loadu_ps(from + 16 * j);
   }
   const bf16 *panels = (const bf16 *)first_panel;
-  int64_t line = walk.line, run = walk.run, position = walk.position, left = walk.count;
-  while (left > 0) {
-    const int64_t n = least(walk.length - position, left);
-    const int64_t first = line * walk.line_stride + run * walk.run_stride + position;
-    const int64_t last = first + n;
+  int64_t line = walk.line, run = walk.run, first = walk.first, left = walk.count;
+  int64_t last = first + least(walk.length - walk.position, left);
+  while (true) {
 #pragma GCC unroll 2
     for (int64_t k = first; k < last; k += 2) {
       __m512bh w[NV];
@@ -69,9 +67,11 @@ SLUICE_BF16 void pair_kernel(const TileJob &job, const Walk &walk, const void *f
       }
       panels += 2 * kPanel;
     }
-    left -= n;
-    position = 0;
+    left -= last - first;
+    if (left <= 0) break;
     if (++run == walk.runs_per_line) run = 0, ++line;
+    first = line * walk.line_stride + run * walk.run_stride;
+    last = first + least(walk.length, left);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i) {

@@ -17,21 +17,22 @@ namespace sluice::SLUICE_ISA_NAMESPACE {
 
 /**
  * A range of K as runs of contiguous floats of a row: runs of `length`, `runs_per_line` of them
- * `run_stride` apart, lines `line_stride` apart. The range starts at (line, run, position) and has
- * `count` elements.
+ * `run_stride` apart, lines `line_stride` apart. The range starts at (line, run, position), `first`
+ * elements into the row, and has `count` elements.
  */
 struct Walk {
   int64_t length, run_stride, runs_per_line, line_stride;
-  int64_t line, run, position, count;
+  int64_t line, run, position, first, count;
 };
 
-inline Walk straight_walk(int64_t count) { return {count, 0, 1, 0, 0, 0, 0, count}; }
+inline Walk straight_walk(int64_t count) { return {count, 0, 1, 0, 0, 0, 0, 0, count}; }
 
 inline void start_walk(Walk &walk, int64_t k, int64_t count) {
   const int64_t run = k / walk.length;
   walk.position = k % walk.length;
   walk.line = run / walk.runs_per_line;
   walk.run = run % walk.runs_per_line;
+  walk.first = walk.line * walk.line_stride + walk.run * walk.run_stride + walk.position;
   walk.count = count;
 }
 
@@ -81,11 +82,9 @@ void tile_kernel(const TileJob &job, const Walk &walk, const void *first_panel,
     for (int j = 0; j < NV; ++j) acc[i][j] = job.from_zero ? zero() : load(from + 16 * j);
   }
   const W *panels = (const W *)first_panel;
-  int64_t line = walk.line, run = walk.run, position = walk.position, left = walk.count;
-  while (left > 0) {
-    const int64_t n = least(walk.length - position, left);
-    const int64_t first = line * walk.line_stride + run * walk.run_stride + position;
-    const int64_t last = first + n;
+  int64_t line = walk.line, run = walk.run, first = walk.first, left = walk.count;
+  int64_t last = first + least(walk.length - walk.position, left);
+  while (true) {
 #pragma GCC unroll 2
     for (int64_t k = first; k < last; ++k) {
       f32x16 w[NV];
@@ -99,9 +98,11 @@ void tile_kernel(const TileJob &job, const Walk &walk, const void *first_panel,
       }
       panels += kStep;
     }
-    left -= n;
-    position = 0;
+    left -= last - first;
+    if (left <= 0) break;
     if (++run == walk.runs_per_line) run = 0, ++line;
+    first = line * walk.line_stride + run * walk.run_stride;
+    last = first + least(walk.length, left);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i) {
