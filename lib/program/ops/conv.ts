@@ -238,11 +238,16 @@ function timeRegions(call: OpCall, _output: Tensor, wanted: Region): Region[] {
   })
 }
 
-/** Most output pixels of a packed input tile, and most bytes of one while it has more than a single pixel row. */
-const tilePixels = 256
+/** Most bytes of a packed input tile while it has more than a single pixel row. */
 const tileBytes = 416 * 1024
-/** Elements of weights from which on small frames share a tile, so that weights are read less often. */
+/** Elements of weights from which on tiles are large and small frames share one, so that weights are read less often. */
 const manyWeights = 2 ** 18
+
+const weightsOf = (call: OpCall): number => elementCount(operand(call, 'weight')!.shape)
+
+/** Most output pixels of a packed input tile. */
+const tilePixels = (call: OpCall): number => (weightsOf(call) >= manyWeights ? 256 : 128)
+
 /**
  * The packed input tile of one thread: tile rows x tile cols output pixels with their halo, a block of input channels; where that is
  * a whole frame, several of them. tile = [tileRows, tileCols, pixelStride].
@@ -251,7 +256,7 @@ const manyWeights = 2 ** 18
 function convScratch(call: OpCall, _output: Tensor, wanted: Region, target: Target): Scratch {
   if (target.backend !== 'cpu' || convInPlace(call, target)) return noScratch(call)
   const [frames, rows, cols] = asFour(regionShape(wanted), 1)
-  const most = Math.min(rows, tilePixels)
+  const most = Math.min(rows, tilePixels(call))
   let bytesPerThread = 0
   for (let count = 1; count <= most; count++)
     bytesPerThread = Math.max(bytesPerThread, convTile(call, frames, count, cols, target).bytes)
@@ -262,23 +267,23 @@ function convScratch(call: OpCall, _output: Tensor, wanted: Region, target: Targ
 
 function convTile(call: OpCall, frames: number, rows: number, cols: number, target: Target) {
   const { kernel, stride } = convGeometry(call)
+  const most = tilePixels(call)
   const size = elementSize(call, target)
   const pixelStride = packedStride(call, size)
   const bytesOf = (tileRows: number, tileCols: number) =>
     ((tileRows - 1) * stride + kernel) * ((tileCols - 1) * stride + kernel) * pixelStride * size
   // A square has the least halo, but few rows ask for wide tiles.
-  let widest = kernel === 1 ? tilePixels : 64
-  while (kernel > 1 && widest > 16 && widest * rows > tilePixels) widest /= 2
+  let widest = kernel === 1 ? most : 64
+  while (kernel > 1 && widest > 16 && widest * rows > most) widest /= 2
   while (widest > 8 && bytesOf(1, widest) > tileBytes) widest -= widest > 32 ? 16 : widest / 2
   const tileCols = Math.min(cols, widest)
-  let tileRows = Math.max(1, Math.min(rows, Math.floor(tilePixels / tileCols)))
+  let tileRows = Math.max(1, Math.min(rows, Math.floor(most / tileCols)))
   while (tileRows > 1 && bytesOf(tileRows, tileCols) > tileBytes) tileRows--
   const bytes = bytesOf(tileRows, tileCols)
   const whole = tileRows === rows && tileCols === cols
-  const weights = elementCount(operand(call, 'weight')!.shape)
   const together =
-    whole && weights >= manyWeights
-      ? Math.min(frames, Math.floor(tilePixels / (rows * cols)), Math.floor(tileBytes / bytes))
+    whole && weightsOf(call) >= manyWeights
+      ? Math.min(frames, Math.floor(most / (rows * cols)), Math.floor(tileBytes / bytes))
       : 1
   return { tileRows, tileCols, pixelStride, bytes: bytes * Math.max(1, together) }
 }
