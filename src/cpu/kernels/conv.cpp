@@ -16,6 +16,7 @@ namespace sluice::SLUICE_ISA_NAMESPACE {
 namespace {
 
 constexpr int64_t kWholePairs = 2; // of k, in a piece
+constexpr int32_t kManyTiles = 12; // register tiles, of pixels
 
 /** The kernel of `rows` rows by `panels` panels of weights of type W, widened first or in pairs. */
 template <class A, class W>
@@ -33,12 +34,15 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
   const int32_t groups = ceil_div(last - first, kTilePanels);
   const int64_t depth = (int64_t)c.kernel_h * c.kernel_w * (channels.end - channels.begin);
   constexpr bool kInPairs = sizeof(A) == 2;
+  // Pairs take half of the bytes. Few pixels would wait for longer pieces to come.
+  constexpr int64_t kMostRows = kInPairs ? 2 * kPieceRows : kPieceRows;
+  const int64_t most_rows = kInPairs && pixels.tiles > kManyTiles ? kMostRows : kPieceRows;
   const bool widen = !kInPairs && kWidenFirst && sizeof(W) == 2 && pixels.tiles > 1;
 
   Walk walk = walk_of(v, tile, channels);
   alignas(64) float sums[kMostPixels * kTilePanels * kPanel];
   alignas(64) float wide[kWidenFirst ? kTilePanels * kPieceRows * kPanel : 16];
-  alignas(64) bf16 pairs[kInPairs ? kTilePanels * kPieceRows * kPanel : 32];
+  alignas(64) bf16 pairs[kInPairs ? kTilePanels * kMostRows * kPanel : 32];
   alignas(64) float start[kTilePanels * kPanel];
   const int64_t weight_stride = v.k_total * kPanel;
   const int32_t least_rows = pixels.count / pixels.tiles; // of a register tile, or one more
@@ -58,7 +62,7 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
       const int32_t panel = g.first * width + part * g.panels;
       const int64_t column = part * g.panels * kPanel;
       for (int64_t k = 0; k < depth;) {
-        const Piece piece = piece_at(v, channels, k, kPieceRows, kWholePairs);
+        const Piece piece = piece_at(v, channels, k, most_rows, kWholePairs);
         start_walk(walk, k, piece.count);
         const bool begins = part == 0 && k == 0;
         const bool finishes = part + 1 == width && k + piece.count == depth;
@@ -66,7 +70,7 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
         const W *rows = piece_of<W>(v, panel, piece);
         const int64_t after = k < depth ? k : 0;
         const W *next = piece_of<W>(v, panel + (after ? 0 : g.panels),
-                                    piece_at(v, channels, after, kPieceRows, kWholePairs));
+                                    piece_at(v, channels, after, most_rows, kWholePairs));
         const void *panels = rows;
         int64_t panel_stride = weight_stride;
         if (widen) {
@@ -131,8 +135,9 @@ Channels channels_at(const Conv &v, int32_t b) {
   return b == 0 ? Channels{0, seam} : Channels{seam, v.in_channels};
 }
 
+/** @param narrow where is_narrow, else null */
 template <class W>
-bool run_tile(const Conv &v, const Tile &tile, int32_t first, int32_t last, NarrowWeights &narrow) {
+bool run_tile(const Conv &v, const Tile &tile, int32_t first, int32_t last, NarrowWeights *narrow) {
   Pixels pixels;
   bool sound = true;
   const int32_t parts = ceil_div(tile.count, v.most_pixels);
@@ -146,9 +151,9 @@ bool run_tile(const Conv &v, const Tile &tile, int32_t first, int32_t last, Narr
     for (int32_t i = 0; i < parts; ++i) {
       find_pixels(v, tile, part_begin(tile.count, parts, i), part_begin(tile.count, parts, i + 1),
                   b, pixels);
-      if (is_narrow(v)) {
-        narrow.take<W>(v, channels);
-        run_narrow(v, tile, pixels, channels, narrow);
+      if (narrow) {
+        narrow->take<W>(v, channels);
+        run_narrow(v, tile, pixels, channels, *narrow);
       } else if (v.in_pairs) {
         sound = run_products<W>(v, tile, pixels, channels, first, last) && sound;
       } else {
@@ -167,14 +172,11 @@ int32_t panel_at(int64_t work, int32_t pixels, int32_t panels) {
   return panel < panels ? (int32_t)panel : panels;
 }
 
-} // namespace
-
-int run_conv(const ConvCommand &c, Bases bases, int32_t thread, int32_t threads,
-             Products products) {
-  const Conv v(c, bases, thread, products);
-  NarrowWeights narrow;
+/** A thread's share of all tiles. */
+int run_share(const Conv &v, Bases bases, int32_t thread, int32_t threads, NarrowWeights *narrow) {
   // Every thread gets an equal run of (tile, panel) in order: whole tiles while there are many, a
   // range of panels where there are few, so that each then reads its own part of the weights.
+  const ConvCommand &c = v.c;
   const Share share = share_of((int64_t)c.frames * c.rows * c.cols * v.panels, thread, threads);
   const int64_t tiles = v.tiles();
   int64_t work = 0;
@@ -199,6 +201,22 @@ int run_conv(const ConvCommand &c, Bases bases, int32_t thread, int32_t threads,
     if (!sound) return SLUICE_BAD_COMMAND;
   }
   return SLUICE_OK;
+}
+
+/** Apart, so that these weights lie on the stack of no other convolution. */
+[[gnu::noinline]] int run_narrow_share(const Conv &v, Bases bases, int32_t thread,
+                                       int32_t threads) {
+  NarrowWeights narrow;
+  return run_share(v, bases, thread, threads, &narrow);
+}
+
+} // namespace
+
+int run_conv(const ConvCommand &c, Bases bases, int32_t thread, int32_t threads,
+             Products products) {
+  const Conv v(c, bases, thread, products);
+  if (is_narrow(v)) return run_narrow_share(v, bases, thread, threads);
+  return run_share(v, bases, thread, threads, nullptr);
 }
 
 } // namespace sluice::SLUICE_ISA_NAMESPACE

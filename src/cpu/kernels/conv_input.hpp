@@ -10,6 +10,7 @@
 
 namespace sluice::SLUICE_ISA_NAMESPACE {
 
+constexpr int32_t kPixelsAhead = 2;  // that are fetched while one is packed
 constexpr int32_t kMostPixels = 256; // whose sums are kept at a time
 
 struct Conv {
@@ -108,11 +109,13 @@ inline Tile tile_at(const Conv &v, int64_t index) {
 
 // ------------------------------------------------------------------------------------------------
 
-/** One pixel's channels of one source, after the prologue. */
+/** One pixel's channels of one source, after the prologue; fetches those that lie `ahead`: a pixel
+ * is too short for the processor to see where the next one is. */
 template <class T, bool kAffine, Act kAct>
 inline void pack_channels(T *to, const float *from, const float *scale, const float *shift,
-                          int32_t n) {
+                          int32_t n, int64_t ahead) {
   for_lanes(n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
+    __builtin_prefetch(from + i + ahead);
     f32x16 x = load_some(from + i, lanes);
     if constexpr (kAffine) x = fma(x, load_some(scale + i, lanes), load_some(shift + i, lanes));
     store_some(to + i, activate(x, kAct), lanes);
@@ -120,7 +123,7 @@ inline void pack_channels(T *to, const float *from, const float *scale, const fl
 }
 
 template <class T>
-using PackChannels = void (*)(T *, const float *, const float *, const float *, int32_t);
+using PackChannels = void (*)(T *, const float *, const float *, const float *, int32_t, int64_t);
 
 template <class T, bool kAffine>
 PackChannels<T> pack_channels_for(Act act) {
@@ -178,7 +181,8 @@ void pack_tile(const Conv &v, const Tile &tile, Channels channels) {
         if (begin >= end) continue;
         const float *from = v.source[s] + element(c.source[s], frame, y, x) + begin - first;
         pack_some(to + begin - channels.begin, from, scale ? scale + begin : nullptr,
-                  scale ? shift + begin : nullptr, end - begin);
+                  scale ? shift + begin : nullptr, end - begin,
+                  least(tile.in_cols - 1 - q, kPixelsAhead) * (int64_t)c.source[s].stride_w);
       }
     }
   }
