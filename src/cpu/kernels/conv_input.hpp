@@ -156,6 +156,10 @@ void pack_tile(const Conv &v, const Tile &tile, Channels channels) {
   const bool scaled_rows = c.in_rows != c.phys_rows, scaled_cols = c.in_cols != c.phys_cols;
   const PackChannels<T> pack_some = v.affine ? pack_channels_for<T, true>(c.prologue_act)
                                              : pack_channels_for<T, false>(c.prologue_act);
+  // Few channels, whose pixels follow each other on both sides.
+  const bool joined = !v.affine && !scaled_cols && c.sources == 1 &&
+                      channels.end - channels.begin == c.source[0].stride_w &&
+                      c.pixel_stride == c.source[0].stride_w;
   T *to = (T *)v.packed;
   for (int32_t r = 0; r < tile.frames * tile.in_rows; ++r) {
     const int32_t frame = tile.frame + r / tile.in_rows, row = row0 + r % tile.in_rows;
@@ -165,8 +169,10 @@ void pack_tile(const Conv &v, const Tile &tile, Channels channels) {
     const int32_t y =
         (scaled_rows && inside ? (int32_t)((int64_t)row * c.phys_rows / c.in_rows) : row) -
         c.src_row0;
-    for (int32_t q = 0; q < tile.in_cols; ++q, to += c.pixel_stride) {
+    int32_t run = 1; // pixels that are packed as one
+    for (int32_t q = 0; q < tile.in_cols; q += run, to += run * c.pixel_stride) {
       const int32_t col = col0 + q;
+      run = 1;
       if (!inside || col < 0 || col >= c.in_cols) {
         for_lanes(channels.end - channels.begin, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
           store_some(to + i, zero(), lanes);
@@ -175,13 +181,14 @@ void pack_tile(const Conv &v, const Tile &tile, Channels channels) {
       }
       const int32_t x =
           (scaled_cols ? (int32_t)((int64_t)col * c.phys_cols / c.in_cols) : col) - c.src_col0;
+      if (joined) run = least(tile.in_cols - q, c.in_cols - col);
       for (int s = 0, first = 0; s < c.sources; first += c.source_channels[s], ++s) {
         const int32_t begin = channels.begin > first ? channels.begin : first;
         const int32_t end = least(channels.end, first + c.source_channels[s]);
         if (begin >= end) continue;
         const float *from = v.source[s] + element(c.source[s], frame, y, x) + begin - first;
         pack_some(to + begin - channels.begin, from, scale ? scale + begin : nullptr,
-                  scale ? shift + begin : nullptr, end - begin,
+                  scale ? shift + begin : nullptr, run * (end - begin),
                   least(tile.in_cols - 1 - q, kPixelsAhead) * (int64_t)c.source[s].stride_w);
       }
     }
