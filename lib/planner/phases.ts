@@ -1,9 +1,6 @@
 import { type Node, operand, type Program } from '../program/graph.js'
-import { convGeometry, phaseTaps, readsDoubled } from '../program/ops/conv.js'
+import { convGeometry, fewOutputs, phaseTaps, readsDoubled } from '../program/ops/conv.js'
 import { elementCount } from '../program/tensor.js'
-
-/** Outputs up to which a convolution sums lanes of input channels instead: kFewOutputs in src/core/commands.h. */
-const fewOutputs = 4
 
 /**
  * Most packed weights, beside the output of one frame. They are held from the first run to the last, and are several times what a

@@ -149,6 +149,8 @@ class Rules {
     if (broken.empty()) axis("channels of all sources", source_channels(c));
   }
 
+  bool uses_scratch() const { return uses_scratch_; }
+
   void scratch(const View &view, uint32_t bytes, uint64_t needed) {
     if (!uses_scratch_) {
       absent("scratch", view);
@@ -247,6 +249,13 @@ void conv(const ConvCommand &c, Rules &r) {
            conv_block(int32_t(inputs), c.kernel_h * c.kernel_w, c.act), kMax);
   conv_phases(c, r);
   if (!r.broken.empty()) return;
+  if (r.uses_scratch() && conv_in_place(c)) {
+    r.hold(c.row0 >= 0 && last_row < c.in_rows && c.col0 >= 0 && last_col < c.in_cols,
+           "row0, col0: expected no padding around a kernel of one");
+    r.absent("scratch", c.scratch);
+    r.hold(c.scratch_bytes == 0, "scratch_bytes: expected 0 where sources are read in place");
+    return;
+  }
   const uint64_t tile_h = uint64_t(conv_packed(c.tile_rows, c.stride, c.kernel_h, c.phases));
   const uint64_t tile_w = uint64_t(conv_packed(c.tile_cols, c.stride, c.kernel_w, c.phases));
   const uint64_t pixels = saturating_mul(tile_h, tile_w);

@@ -138,7 +138,7 @@ struct ConvCommand {
   int32_t phases;  ///< 1: weights by phases
   int32_t tile_rows, tile_cols; ///< output pixels of one packed input tile
   int32_t pixel_stride;         ///< elements between pixels of the packed tile, >= conv_block
-  View scratch;                 ///< threads * scratch_bytes
+  View scratch;                 ///< threads * scratch_bytes; absent where conv_in_place
   uint32_t scratch_bytes;       ///< per thread: conv_packed of tile_rows * that of tile_cols *
                           ///< pixel_stride * 4 (2 in pairs), or a multiple, for as many frames at
                           ///< once where a tile is a whole one
@@ -174,6 +174,19 @@ constexpr int32_t kFewOutputs = 4;
 /** Whether a convolution takes two input channels at a time, in bfloat16. */
 static constexpr bool conv_in_pairs(int32_t compute, int32_t inputs, int32_t outputs) {
   return compute == 1 && inputs % 2 == 0 && outputs > kFewOutputs;
+}
+
+/**
+ * Whether a CPU's convolution reads its sources where they are: where every output pixel takes one
+ * pixel of them as it is. Then it has neither tiles nor scratch. GEGLU's sums cannot wait in the
+ * output for a second source. Same as convInPlace in lib/program/ops/conv.ts.
+ */
+static constexpr bool conv_in_place(const ConvCommand &c) {
+  const bool same = c.kernel_h == 1 && c.kernel_w == 1 && c.in_rows == c.phys_rows &&
+                    c.in_cols == c.phys_cols && c.prologue_act == Act::none && c.affine.slot < 0;
+  const int32_t inputs = c.source_channels[0] + (c.sources > 1 ? c.source_channels[1] : 0);
+  return same && c.outputs > kFewOutputs && !conv_in_pairs(c.compute, inputs, c.outputs) &&
+         (c.sources == 1 || c.act != Act::geglu);
 }
 
 /** Partial statistics, one (mean, M2) pair per frame, row and block of channels, over the row's

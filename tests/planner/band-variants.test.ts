@@ -137,7 +137,7 @@ test('what is made again spends no more operations than allowed, the rows around
     assert.ok(again <= recompute * whole.work.flops, `${recompute}: ${again / whole.work.flops}`)
     most = Math.max(most, again)
   }
-  assert.ok(most > 0.7 * whole.work.flops)
+  assert.ok(most > 0.4 * whole.work.flops)
 })
 
 test('a plan whose bands make too little, or of what others read, is refused', () => {

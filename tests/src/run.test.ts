@@ -81,7 +81,7 @@ test('the high-water mark is the last byte claimed, scratch of idle threads incl
     vector: absent,
     residual: absent,
     affine: absent,
-    prologueAct: 0,
+    prologueAct: actCode.silu, // otherwise the source is read in place, without scratch
     act: 0,
     outputs: 16,
     compute: 0,

@@ -151,7 +151,9 @@ interface ConvChange {
   sourceOrigin?: [number, number]
   origin?: [number, number]
   pixelStride?: number
+  scratch?: View
   scratchBytes?: number
+  kernel?: [number, number]
   bias?: View
   act?: number
   compute?: number
@@ -159,7 +161,6 @@ interface ConvChange {
   rows?: number
   /** By phases, of a doubled image whose stored size this is. */
   doubled?: [number, number]
-  kernel?: [number, number]
   stride?: number
   weightDType?: number
   channels?: number
@@ -203,7 +204,7 @@ function conv(change: ConvChange = {}): Int32Array {
     compute: change.compute ?? 0,
     phases: change.doubled !== undefined,
     tile: [2, 2, change.pixelStride ?? 8],
-    scratch: { slot: 0, dtype: 0, offset: 2048, strides: [0, 0, 0] },
+    scratch: change.scratch ?? { slot: 0, dtype: 0, offset: 2048, strides: [0, 0, 0] },
     scratchBytes: change.scratchBytes ?? 4 * 4 * 8 * 4,
   })
   return writer.finish()
@@ -252,6 +253,19 @@ test('phases are held to a doubled image, to their weights and their scratch', (
   const flag = words.findIndex((word, i) => i > 60 && word === 1 && words[i - 2] === 20)
   words[flag] = 2
   throwsCode(() => load(words, slots), 'bad-command', /phases: expected 0 to 1, got 2/)
+})
+
+test('a convolution that reads in place has neither scratch nor padding', () => {
+  const slots = [4096, 2 * 16 * 8 * 4]
+  const place = { kernel: [1, 1], origin: [0, 0], scratch: absent, scratchBytes: 0 } as ConvChange
+  load(conv(place), slots)
+  const bad = (change: ConvChange, message: RegExp) =>
+    throwsCode(() => load(conv({ ...place, ...change }), slots), 'bad-command', message)
+  bad({ origin: [-1, 0] }, /row0, col0: expected no padding/)
+  bad({ origin: [0, -1] }, /row0, col0: expected no padding/)
+  bad({ scratch: rows(2048, 0), scratchBytes: 512 }, /scratch: expected/)
+  bad({ scratchBytes: 4 }, /scratch_bytes: expected 0/)
+  bad({ kernel: [3, 3], origin: [-1, -1] }, /scratch: expected/)
 })
 
 test('scratch is counted for the threads of the run', () => {

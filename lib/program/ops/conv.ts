@@ -253,23 +253,27 @@ function timeRegions(call: OpCall, _output: Tensor, wanted: Region): Region[] {
   })
 }
 
-/** Most output pixels of a packed input tile, and most bytes of one while it has more than a single pixel row. */
-const tilePixels = 128
-const tileBytes = 384 * 1024
-/** By phases, each of which has a quarter: as many as above pass over each weight. */
-const phaseTilePixels = 4 * tilePixels
-/** Elements of weights from which on small frames share a tile, so that weights are read less often. */
+/** Most bytes of a packed input tile while it has more than a single pixel row. */
+const tileBytes = 416 * 1024
+/** Elements of weights from which on tiles are large and small frames share one, so that weights are read less often. */
 const manyWeights = 2 ** 18
+
+const weightsOf = (call: OpCall): number => elementCount(operand(call, 'weight')!.shape)
+
+/** Most output pixels of a packed input tile; by phases four times as many, since one of them passes over each weight. */
+const tilePixels = (call: OpCall): number =>
+  (weightsOf(call) >= manyWeights ? 256 : 128) * (inPhases(call) ? 4 : 1)
+
 /**
  * The packed input tile of one thread: tile rows x tile cols output pixels with their halo, a block of input channels; where that is
  * a whole frame, several of them. tile = [tileRows, tileCols, pixelStride].
  * A smaller region never needs more: what is planned for the largest slice must do for the last.
  */
 function convScratch(call: OpCall, _output: Tensor, wanted: Region, target: Target): Scratch {
-  if (target.backend !== 'cpu') return noScratch(call)
+  if (target.backend !== 'cpu' || convInPlace(call, target)) return noScratch(call)
   const [frames, rows, cols] = asFour(regionShape(wanted), 1)
   // Of more rows than fill the narrowest tile, which has eight columns, all tiles are the same.
-  const most = Math.min(rows, Math.ceil(pixelsOfTile(call) / Math.min(cols, 8)))
+  const most = Math.min(rows, Math.ceil(tilePixels(call) / Math.min(cols, 8)))
   let bytesPerThread = 0
   for (let count = 1; count <= most; count++)
     bytesPerThread = Math.max(bytesPerThread, convTile(call, frames, count, cols, target).bytes)
@@ -278,12 +282,10 @@ function convScratch(call: OpCall, _output: Tensor, wanted: Region, target: Targ
   return { bytesPerThread: Math.max(bytes, bytesPerThread), tile }
 }
 
-const pixelsOfTile = (call: OpCall): number => (inPhases(call) ? phaseTilePixels : tilePixels)
-
 function convTile(call: OpCall, frames: number, rows: number, cols: number, target: Target) {
   const { kernel, stride } = convGeometry(call)
   const phases = inPhases(call)
-  const most = pixelsOfTile(call)
+  const most = tilePixels(call)
   const size = elementSize(call, target)
   const pixelStride = packedStride(call, size)
   // Rows or columns under so many outputs: conv_packed in src/core/commands.h.
@@ -300,15 +302,31 @@ function convTile(call: OpCall, frames: number, rows: number, cols: number, targ
   while (tileRows > 1 && bytesOf(tileRows, tileCols) > tileBytes) tileRows--
   const bytes = bytesOf(tileRows, tileCols)
   const whole = tileRows === rows && tileCols === cols
-  const weights = elementCount(operand(call, 'weight')!.shape)
   const together =
-    whole && weights >= manyWeights
+    whole && weightsOf(call) >= manyWeights
       ? Math.min(frames, Math.floor(most / (rows * cols)), Math.floor(tileBytes / bytes))
       : 1
   return { tileRows, tileCols, pixelStride, bytes: bytes * Math.max(1, together) }
 }
 
-/** A GPU's kernels keep their tiles in the multiprocessor, and choose them themselves. */
+/** Whether sources are read where they are, so that nothing is packed: conv_in_place in src/core/commands.h. */
+function convInPlace(call: OpCall, target: Target): boolean {
+  const { kernel, inRows, inCols, physRows, physCols } = convGeometry(call)
+  const [outputs] = operand(call, 'weight')!.shape as [number]
+  const paired = activationOf(call.attrs) === 'geglu'
+  return (
+    kernel === 1 &&
+    inRows === physRows &&
+    inCols === physCols &&
+    !operand(call, 'affine') &&
+    activationOf(call.attrs, 'prologueAct') === 'none' &&
+    outputs / (paired ? 2 : 1) > fewOutputs &&
+    elementSize(call, target) === 4 &&
+    (!paired || operands(call, 'source').length === 1)
+  )
+}
+
+/** A GPU's kernels keep their tiles in the multiprocessor, and choose them themselves; without a tile there is nothing to choose. */
 function noScratch(call: OpCall): Scratch {
   return { bytesPerThread: 0, tile: [1, 1, packedStride(call)] }
 }
@@ -321,11 +339,14 @@ export function convBlock(channels: number, taps: number, act: Activation): numb
   return 16 * Math.ceil(Math.ceil(channels / blocks) / 16)
 }
 
+/** Outputs up to which lanes of input channels are summed, in float32: kFewOutputs in src/core/commands.h. */
+export const fewOutputs = 4
+
 /** Bytes of a packed element: bfloat16 where two input channels are taken at a time, conv_in_pairs in src/core/commands.h. */
 function elementSize(call: OpCall, target: Target): number {
   const [outputs, inputs] = operand(call, 'weight')!.shape as [number, number]
   const written = activationOf(call.attrs) === 'geglu' ? outputs / 2 : outputs
-  return target.compute === 'bf16' && inputs % 2 === 0 && written > 4 ? 2 : 4
+  return target.compute === 'bf16' && inputs % 2 === 0 && written > fewOutputs ? 2 : 4
 }
 
 /** Elements between pixels of a packed tile: no multiple of 1 KiB, where eight pixels fall in one cache set. */

@@ -177,25 +177,28 @@ void attend(const Attention &a, int32_t first_query, int32_t row, int32_t rows, 
   }
   if (seen == 0) return;
 
+  const EvenRows queries(d), scores(a.scores_stride), sums(a.width);
   TileJob job;
-  for (int32_t i = 0; i < rows; ++i) job.rows[i] = a.queries + (int64_t)(row + i) * d;
-  set_sums(job, a.scores, a.scores_stride, rows);
+  job.rows = a.queries + (int64_t)row * d;
+  job.row_at = queries.at;
+  job.set_sums(a.scores, scores.at);
   job.from_zero = true;
   multiply_rows<float>(job, straight_walk(d), rows, ceil_div(seen, kPanel), a.key_panels,
                        (int64_t)d * kPanel);
 
   for (int32_t i = 0; i < rows; ++i) {
-    float *sums = a.sums + (int64_t)(row + i) * a.width;
+    float *own = a.sums + (int64_t)(row + i) * a.width;
     const float factor = soften(a.scores + i * a.scores_stride, visible[i], seen, a.peaks[row + i],
                                 a.weights[row + i]);
     if (key > 0 && factor != 1.0f) {
       const f32x16 f = splat(factor);
-      for (int32_t x = 0; x < a.width; x += 16) store(sums + x, load(sums + x) * f);
+      for (int32_t x = 0; x < a.width; x += 16) store(own + x, load(own + x) * f);
     }
   }
 
-  for (int32_t i = 0; i < rows; ++i) job.rows[i] = a.scores + i * a.scores_stride;
-  set_sums(job, a.sums + (int64_t)row * a.width, a.width, rows);
+  job.rows = a.scores;
+  job.row_at = scores.at;
+  job.set_sums(a.sums + (int64_t)row * a.width, sums.at);
   job.from_zero = key == 0;
   multiply_rows<float>(job, straight_walk(seen), rows, a.width / kPanel, a.value_panels,
                        (int64_t)a.c.block_k * kPanel);
@@ -298,13 +301,15 @@ void attend_few(const Attention &a, const Tokens<const float> &tokens, const Tok
     });
   }
 
+  const EvenRows key_rows(d), value_rows(a.c.block_k), lane_rows(kWidth);
   TileJob job;
   job.from_zero = true;
+  job.row_at = key_rows.at;
   const int32_t key_tiles = ceil_div(keys, kTileRows);
   for (int32_t t = 0; t < key_tiles; ++t) {
     const int32_t key = part_begin(keys, key_tiles, t), end = part_begin(keys, key_tiles, t + 1);
-    for (int32_t i = key; i < end; ++i) job.rows[i - key] = a.key_panels + (int64_t)i * d;
-    set_sums(job, scores + key * kWidth, kWidth, end - key);
+    job.rows = a.key_panels + (int64_t)key * d;
+    job.set_sums(scores + key * kWidth, lane_rows.at);
     tile_kernel_for<float, kWidth>(end - key, kPanels)(job, straight_walk(d), lanes_of, kPanel, 0);
   }
   if (a.c.causal) {
@@ -324,11 +329,12 @@ void attend_few(const Attention &a, const Tokens<const float> &tokens, const Tok
   for (int32_t p = 0; p < kPanels; ++p)
     inverse[p] = splat(1.0f) / soften_lanes(scores + p * kPanel, kWidth, keys);
 
+  job.row_at = value_rows.at;
   const int32_t tiles = ceil_div(d, kTileRows);
   for (int32_t t = 0; t < tiles; ++t) {
     const int32_t x = part_begin(d, tiles, t), end = part_begin(d, tiles, t + 1);
-    for (int32_t i = x; i < end; ++i) job.rows[i - x] = a.value_panels + (int64_t)i * a.c.block_k;
-    set_sums(job, lanes_of + x * kWidth, kWidth, end - x);
+    job.rows = a.value_panels + (int64_t)x * a.c.block_k;
+    job.set_sums(lanes_of + x * kWidth, lane_rows.at);
     tile_kernel_for<float, kWidth>(end - x, kPanels)(job, straight_walk(keys), scores, kPanel, 0);
   }
   for (int32_t p = 0; p < kPanels; ++p) {

@@ -1,8 +1,9 @@
 /**
  * @file
  * Convolution and linear. The unit of work is a tile of output pixels: a block of its input
- * channels is packed once, then every panel of weights passes over it, piece by piece, so that a
- * piece stays in the first cache while all pixels go by and the packed tile stays in the second.
+ * channels is packed once, or read in place, then every panel of weights passes over it, piece by
+ * piece, so that a piece stays in the first cache while all pixels go by and the tile's input in
+ * the second.
  */
 #include "cpu/kernels/conv_narrow.hpp"
 #include "cpu/kernels/conv_phases.hpp"
@@ -15,10 +16,17 @@
 namespace sluice::SLUICE_ISA_NAMESPACE {
 namespace {
 
-constexpr int32_t kGroupPanels = 2 * kTilePanels; // GEGLU needs panels in pairs
-constexpr int64_t kWholePairs = 2;                // of k, in a piece
+constexpr int64_t kWholePairs = 2; // of k, in a piece
+constexpr int32_t kManyTiles = 12; // register tiles, of pixels
 
-/** Panels [first, last) over the packed channels of some pixels, which are of type A. */
+/** The kernel of `rows` rows by `panels` panels of weights of type W, widened first or in pairs. */
+template <class A, class W>
+TileKernel kernel_for(int32_t rows, int32_t panels, bool widen) {
+  if constexpr (sizeof(A) == 2) return pair_kernel_for(rows, panels);
+  return widen ? tile_kernel_for<float>(rows, panels) : tile_kernel_for<W>(rows, panels);
+}
+
+/** Panels [first, last) over these channels of some pixels, which are of type A. */
 template <class A, class W>
 void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels channels,
                 int32_t first, int32_t last) {
@@ -27,25 +35,35 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
   const int32_t groups = ceil_div(last - first, kTilePanels);
   const int64_t depth = (int64_t)c.kernel_h * c.kernel_w * (channels.end - channels.begin);
   constexpr bool kInPairs = sizeof(A) == 2;
+  // Pairs take half of the bytes. Few pixels would wait for longer pieces to come.
+  constexpr int64_t kMostRows = kInPairs ? 2 * kPieceRows : kPieceRows;
+  const int64_t most_rows = kInPairs && pixels.tiles > kManyTiles ? kMostRows : kPieceRows;
   const bool widen = !kInPairs && kWidenFirst && sizeof(W) == 2 && pixels.tiles > 1;
 
   Walk walk = walk_of(v, tile, channels);
-  alignas(64) float sums[kMostPixels * kGroupPanels * kPanel];
+  alignas(64) float sums[kMostPixels * kTilePanels * kPanel];
   alignas(64) float wide[kWidenFirst ? kTilePanels * kPieceRows * kPanel : 16];
-  alignas(64) bf16 pairs[kInPairs ? kTilePanels * kPieceRows * kPanel : 32];
+  alignas(64) bf16 pairs[kInPairs ? kTilePanels * kMostRows * kPanel : 32];
   alignas(64) float start[kTilePanels * kPanel];
   const int64_t weight_stride = v.k_total * kPanel;
+  const int32_t least_rows = pixels.count / pixels.tiles; // of a register tile, or one more
+  const EvenRows one_row(0);
   TileJob job;
+  job.rows = pixels.input;
   job.from_zero = false;
   for (int32_t i = 0; i < groups; ++i) {
     const Group g = group_at(v, channels, first, last, groups, i);
     const int64_t sums_stride = (int64_t)g.panels * width * kPanel;
+    const EvenRows sum_rows(sums_stride);
+    const TileKernel kernels[2] = {kernel_for<A, W>(least_rows, g.panels, widen),
+                                   kernel_for<A, W>(least_rows + 1, g.panels, widen)};
     if (g.from_bias) begin_from_bias(v, g, start);
     // With pairs, one half of the group's panels of weights after the other.
     for (int32_t part = 0; part < width; ++part) {
       const int32_t panel = g.first * width + part * g.panels;
+      const int64_t column = part * g.panels * kPanel;
       for (int64_t k = 0; k < depth;) {
-        const Piece piece = piece_at(v, channels, k, kPieceRows, kWholePairs);
+        const Piece piece = piece_at(v, channels, k, most_rows, kWholePairs);
         start_walk(walk, k, piece.count);
         const bool begins = part == 0 && k == 0;
         const bool finishes = part + 1 == width && k + piece.count == depth;
@@ -53,15 +71,22 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
         const W *rows = piece_of<W>(v, panel, piece);
         const int64_t after = k < depth ? k : 0;
         const W *next = piece_of<W>(v, panel + (after ? 0 : g.panels),
-                                    piece_at(v, channels, after, kPieceRows, kWholePairs));
+                                    piece_at(v, channels, after, most_rows, kWholePairs));
+        const void *panels = rows;
+        int64_t panel_stride = weight_stride;
         if (widen) {
+          panels = wide;
+          panel_stride = piece.count * kPanel;
           for (int32_t p = 0; p < g.panels; ++p) {
-            for (int64_t q = 0; q < piece.count * kPanel; q += kPanel)
-              store(wide + p * piece.count * kPanel + q, load(rows + p * weight_stride + q));
+            for (int64_t q = 0; q < panel_stride; q += kPanel)
+              store(wide + p * panel_stride + q, load(rows + p * weight_stride + q));
           }
         }
-        if constexpr (kInPairs)
+        if constexpr (kInPairs) {
+          panels = pairs;
+          panel_stride = piece.count * kPanel;
           pair_rows(rows, weight_stride, g.panels, piece.count, piece.count, pairs);
+        }
         // All at once: rows may lie a multiple of the caches' period apart, where what is fetched
         // ahead would not stay, but many loads wait together.
         if (begins && !g.from_bias) begin_pixels(v, g, pixels, sums, sums_stride);
@@ -74,23 +99,12 @@ void run_panels(const Conv &v, const Tile &tile, const Pixels &pixels, Channels 
           if (finishes) fetch_pixels(v, g, pixels, end, least(pixels.count, end + kTileRows));
           fetch_rows(next, weight_stride, g.panels, t * fetched,
                      least((t + 1) * fetched, piece.count * kPanel));
-          for (int32_t r = begin; r < end; ++r) {
-            const Pixel &p = pixels.at[r];
-            float *const own = sums + r * sums_stride, *const out =
-                                                           v.out + p.out + g.first * kPanel;
-            job.rows[r - begin] = (const float *)((const A *)v.packed + p.in);
-            job.from[r - begin] = begins && g.from_bias ? start : own;
-            job.to[r - begin] = finishes && g.to_out ? out : own;
-          }
-          const int64_t column = part * g.panels * kPanel;
-          if constexpr (kInPairs) {
-            pair_kernel_for(end - begin, g.panels)(job, walk, pairs, piece.count * kPanel, column);
-          } else if (widen) {
-            tile_kernel_for<float>(end - begin, g.panels)(job, walk, wide, piece.count * kPanel,
-                                                          column);
-          } else {
-            tile_kernel_for<W>(end - begin, g.panels)(job, walk, rows, weight_stride, column);
-          }
+          job.row_at = pixels.in + begin;
+          job.set_sums(sums + begin * sums_stride, sum_rows.at);
+          if (begins && g.from_bias) job.from = start, job.from_at = one_row.at;
+          if (finishes && g.to_out)
+            job.to = v.out + g.first * kPanel, job.to_at = pixels.out + begin;
+          kernels[end - begin - least_rows](job, walk, panels, panel_stride, column);
           if (finishes && !g.to_out) finish_pixels(v, g, pixels, begin, end, sums, sums_stride);
         }
       }
@@ -138,28 +152,37 @@ bool run_phases(const Conv &v, const Tile &tile, Channels channels, int32_t firs
   return sound;
 }
 
+/** Block b of the input channels: a source where they are read in place. */
+Channels channels_at(const Conv &v, int32_t b) {
+  if (!v.in_place) return {b * v.block, least((b + 1) * v.block, v.in_channels)};
+  const int32_t seam = v.c.source_channels[0];
+  return b == 0 ? Channels{0, seam} : Channels{seam, v.in_channels};
+}
+
+/** @param narrow where is_narrow, else null */
 template <class W>
-bool run_tile(const Conv &v, const Tile &tile, int32_t first, int32_t last, NarrowWeights &narrow) {
+bool run_tile(const Conv &v, const Tile &tile, int32_t first, int32_t last, NarrowWeights *narrow) {
   Pixels pixels;
   bool sound = true;
-  const int32_t count = tile.frames * tile.rows * tile.cols;
-  const int32_t parts = ceil_div(count, kMostPixels), blocks = ceil_div(v.in_channels, v.block);
+  const int32_t parts = ceil_div(tile.count, v.most_pixels);
+  const int32_t blocks = v.in_place ? v.c.sources : ceil_div(v.in_channels, v.block);
   const Tile packed = v.c.phases ? stored_tile(v, tile) : tile;
   for (int32_t b = 0; b < blocks; ++b) {
-    const Channels channels = {b * v.block, least((b + 1) * v.block, v.in_channels)};
+    const Channels channels = channels_at(v, b);
     if (v.in_pairs)
       pack_tile<bf16>(v, packed, channels);
-    else
+    else if (!v.in_place)
       pack_tile<float>(v, packed, channels);
     if (v.c.phases) {
       sound = run_phases(v, tile, channels, first, last, pixels) && sound;
       continue;
     }
     for (int32_t i = 0; i < parts; ++i) {
-      find_pixels(v, tile, part_begin(count, parts, i), part_begin(count, parts, i + 1), pixels);
-      if (is_narrow(v)) {
-        narrow.take<W>(v, channels);
-        run_narrow(v, tile, pixels, channels, narrow);
+      find_pixels(v, tile, part_begin(tile.count, parts, i), part_begin(tile.count, parts, i + 1),
+                  b, pixels);
+      if (narrow) {
+        narrow->take<W>(v, channels);
+        run_narrow(v, tile, pixels, channels, *narrow);
       } else if (v.in_pairs) {
         sound = run_products<W>(v, tile, pixels, channels, first, last) && sound;
       } else {
@@ -178,24 +201,19 @@ int32_t panel_at(int64_t work, int32_t pixels, int32_t panels) {
   return panel < panels ? (int32_t)panel : panels;
 }
 
-} // namespace
-
-int run_conv(const ConvCommand &c, Bases bases, int32_t thread, int32_t threads,
-             Products products) {
-  const ConvCommand stored = stored_conv(c);
-  const Conv v(stored, bases, thread, products);
-  NarrowWeights narrow;
+/** A thread's share of all tiles. */
+int run_share(const Conv &v, Bases bases, int32_t thread, int32_t threads, NarrowWeights *narrow) {
   // Every thread gets an equal run of (tile, panel) in order: whole tiles while there are many, a
   // range of panels where there are few, so that each then reads its own part of the weights.
+  const ConvCommand &c = v.c;
   const Share share = share_of((int64_t)c.frames * c.rows * c.cols * v.panels, thread, threads);
-  const int64_t tiles = (int64_t)v.frame_tiles * v.tiles_down * v.tiles_across;
+  const int64_t tiles = v.tiles();
   int64_t work = 0;
   for (int64_t i = 0; i < tiles && work < share.end; ++i) {
     const Tile tile = tile_at(v, i);
-    const int32_t pixels = tile.frames * tile.rows * tile.cols;
-    const int32_t first = panel_at(share.begin - work, pixels, v.panels);
-    const int32_t last = panel_at(share.end - work, pixels, v.panels);
-    work += (int64_t)pixels * v.panels;
+    const int32_t first = panel_at(share.begin - work, tile.count, v.panels);
+    const int32_t last = panel_at(share.end - work, tile.count, v.panels);
+    work += (int64_t)tile.count * v.panels;
     if (first >= last) continue;
     if (*bases.stop) return SLUICE_ABORTED;
     bool sound = true;
@@ -212,6 +230,23 @@ int run_conv(const ConvCommand &c, Bases bases, int32_t thread, int32_t threads,
     if (!sound) return SLUICE_BAD_COMMAND;
   }
   return SLUICE_OK;
+}
+
+/** Apart, so that these weights lie on the stack of no other convolution. */
+[[gnu::noinline]] int run_narrow_share(const Conv &v, Bases bases, int32_t thread,
+                                       int32_t threads) {
+  NarrowWeights narrow;
+  return run_share(v, bases, thread, threads, &narrow);
+}
+
+} // namespace
+
+int run_conv(const ConvCommand &c, Bases bases, int32_t thread, int32_t threads,
+             Products products) {
+  const ConvCommand stored = stored_conv(c);
+  const Conv v(stored, bases, thread, products);
+  if (is_narrow(v)) return run_narrow_share(v, bases, thread, threads);
+  return run_share(v, bases, thread, threads, nullptr);
 }
 
 } // namespace sluice::SLUICE_ISA_NAMESPACE

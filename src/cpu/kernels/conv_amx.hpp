@@ -25,12 +25,12 @@ struct AmxPixels {
   explicit AmxPixels(const Pixels &pixels);
 };
 
-/** The distance of a member of pixels [begin, end), where it is the same for all. */
-inline int64_t spacing(const Pixels &pixels, int64_t Pixel::*member, int32_t begin, int32_t end) {
+/** The distance of elements [begin, end), where it is the same for all. */
+inline int64_t spacing(const int64_t *at, int32_t begin, int32_t end) {
   if (end - begin < 2) return 0;
-  const int64_t distance = pixels.at[begin + 1].*member - pixels.at[begin].*member;
+  const int64_t distance = at[begin + 1] - at[begin];
   for (int32_t i = begin + 2; i < end; ++i) {
-    if (pixels.at[i].*member - pixels.at[i - 1].*member != distance) return -1;
+    if (at[i] - at[i - 1] != distance) return -1;
   }
   return distance < 0 ? -1 : distance;
 }
@@ -41,8 +41,8 @@ inline AmxPixels::AmxPixels(const Pixels &pixels) {
   for (int32_t t = 0; t < tiles; ++t) {
     const int32_t begin = t * rows, end = begin + rows;
     const bool whole = end <= pixels.count;
-    in[t] = whole ? spacing(pixels, &Pixel::in, begin, end) : -1;
-    out[t] = whole ? spacing(pixels, &Pixel::out, begin, end) : -1;
+    in[t] = whole ? spacing(pixels.in, begin, end) : -1;
+    out[t] = whole ? spacing(pixels.out, begin, end) : -1;
   }
 }
 
@@ -60,7 +60,6 @@ inline void pair_rows_for(const W *rows, int64_t panel_stride, int32_t panels, i
 template <class Tiles, class W>
 bool run_amx(const Conv &v, const Tile &tile, const Pixels &pixels, Channels channels,
              int32_t first, int32_t last) {
-  constexpr int32_t kGroupPanels = 2 * kAmxPanels; // GEGLU needs panels in pairs
   constexpr int64_t kFloat = sizeof(float);
   const ConvCommand &c = v.c;
   const int32_t width = v.geglu ? 2 : 1; // panels of weights to one of the output
@@ -71,7 +70,7 @@ bool run_amx(const Conv &v, const Tile &tile, const Pixels &pixels, Channels cha
   const int32_t room = tiled.tiles * tiled.rows;
 
   Tiles tiles(amx_config(tiled.rows));
-  alignas(64) float sums[(kMostPixels + kAmxRows) * kGroupPanels * kPanel];
+  alignas(64) float sums[(kMostPixels + 2 * kAmxRows) * kAmxPanels * kPanel];
   alignas(64) bf16 pairs[kAmxPanels * kAmxPieceRows * kPanel];
   alignas(64) float start[kAmxPanels * kPanel];
   Walk walk = walk_of(v, tile, channels);
@@ -109,13 +108,13 @@ bool run_amx(const Conv &v, const Tile &tile, const Pixels &pixels, Channels cha
           AmxJob job;
           job.count = end - begin;
           for (int32_t r = begin; r < end; ++r)
-            job.rows[r - begin] = (const bf16 *)v.packed + pixels.at[r].in;
+            job.rows[r - begin] = (const bf16 *)pixels.input + pixels.in[r];
           job.row_stride = tiled.in[t] * (int64_t)sizeof(bf16);
           float *const own = sums + begin * sums_stride;
           const bool straight = finishes && g.to_out && tiled.out[t] >= 0;
           job.from = begins && g.from_bias ? start : own;
           job.from_stride = begins && g.from_bias ? 0 : sums_stride * kFloat;
-          job.to = straight ? v.out + pixels.at[begin].out + g.first * kPanel : own;
+          job.to = straight ? v.out + pixels.out[begin] + g.first * kPanel : own;
           job.to_stride = (straight ? tiled.out[t] : sums_stride) * kFloat;
           amx_kernel_for<Tiles>(g.panels)(tiles, job, walk, pairs, padded * kPanel,
                                           part * g.panels * kPanel);

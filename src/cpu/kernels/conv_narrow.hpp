@@ -181,7 +181,7 @@ void run_narrow_pair(const Conv &v, const Tile &tile, const Pixels &pixels, Chan
       const int32_t count = least(pixels.count - first, kNarrowPixels);
       const float *from[kNarrowPixels];
       for (int32_t i = 0; i < kNarrowPixels; ++i) // absent ones repeat the last and are not written
-        from[i] = (const float *)v.packed + pixels.at[first + least(i, count - 1)].in;
+        from[i] = (const float *)pixels.input + pixels.in[first + least(i, count - 1)];
       const bool neighbours = count == kNarrowPixels && v.c.kernel_w == 3 && v.c.stride == 1 &&
                               from[count - 1] - from[0] == (count - 1) * (int64_t)v.c.pixel_stride;
       if (neighbours)
@@ -196,14 +196,13 @@ void run_narrow_pair(const Conv &v, const Tile &tile, const Pixels &pixels, Chan
   alignas(64) float totals[kNarrowPixels * N + 16] = {};
   for (int32_t i = 0; i < pixels.count; ++i) {
     if (i % kNarrowPixels == 0) add_lanes<N>(sums[i / kNarrowPixels], totals);
-    const Pixel &p = pixels.at[i];
-    float *const out = v.out + p.out + output;
+    float *const out = v.out + pixels.out[i] + output;
     f32x16 y = bias;
     if (resumes) {
       y = load_some(out, N);
     } else {
-      if (v.vector) y = y + load_some(v.vector + p.vector + output, N);
-      if (v.residual) y = y + load_some(v.residual + p.residual + output, N);
+      if (v.vector) y = y + load_some(v.vector + pixels.vector[i] + output, N);
+      if (v.residual) y = y + load_some(v.residual + pixels.residual[i] + output, N);
     }
     y = y + load(totals + i % kNarrowPixels * N);
     store_some(out, ends ? activate(y, v.c.act) : y, N);

@@ -64,15 +64,15 @@ inline void find_phase_pixels(const Conv &v, const Tile &tile, const Phase &phas
   const int32_t row0 = c.row0 + tile.y, col0 = c.col0 + tile.x;
   int32_t x = begin % phase.cols, y = begin / phase.cols % phase.rows;
   int32_t f = begin / phase.cols / phase.rows;
+  pixels.input = v.packed;
   divide_pixels(pixels, end - begin);
   for (int32_t i = 0; i < pixels.count; ++i) {
-    Pixel &p = pixels.at[i];
     const int32_t row = phase.y + 2 * y, col = phase.x + 2 * x;
     const int64_t line = (int64_t)f * stored.in_rows + ((row0 + row) >> 1) - (row0 >> 1);
-    p.in = (line * stored.in_cols + ((col0 + col) >> 1) - (col0 >> 1)) * c.pixel_stride;
-    p.out = element(c.out, tile.frame + f, tile.y + row, tile.x + col);
-    p.residual = element(c.residual, tile.frame + f, tile.y + row, tile.x + col);
-    p.vector = (tile.frame + f) * (int64_t)c.vector.stride_f;
+    pixels.in[i] = (line * stored.in_cols + ((col0 + col) >> 1) - (col0 >> 1)) * c.pixel_stride;
+    pixels.out[i] = element(c.out, tile.frame + f, tile.y + row, tile.x + col);
+    pixels.residual[i] = element(c.residual, tile.frame + f, tile.y + row, tile.x + col);
+    pixels.vector[i] = (tile.frame + f) * (int64_t)c.vector.stride_f;
     if (++x == phase.cols && (x = 0, ++y == phase.rows)) y = 0, ++f;
   }
 }

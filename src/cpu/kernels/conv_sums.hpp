@@ -62,13 +62,12 @@ inline void begin_pixels(const Conv &v, const Group &g, const Pixels &pixels, fl
     }
     const f32x16 bias = v.bias && !g.resumes ? load_some(v.bias + column, lanes) : zero();
     for (int32_t i = 0; i < pixels.count; ++i) {
-      const Pixel &p = pixels.at[i];
       f32x16 start = bias;
       if (g.resumes) {
-        start = load_some(v.out + p.out + column, lanes);
+        start = load_some(v.out + pixels.out[i] + column, lanes);
       } else {
-        if (v.vector) start = start + load_some(v.vector + p.vector + column, lanes);
-        if (v.residual) start = start + load_some(v.residual + p.residual + column, lanes);
+        if (v.vector) start = start + load_some(v.vector + pixels.vector[i] + column, lanes);
+        if (v.residual) start = start + load_some(v.residual + pixels.residual[i] + column, lanes);
       }
       store(sums + i * sums_stride + 16 * j, start);
     }
@@ -84,25 +83,33 @@ inline void finish_pixels(const Conv &v, const Group &g, const Pixels &pixels, i
       const float *s = sums + i * sums_stride;
       const f32x16 y = v.geglu ? load(s + 32 * j) * gelu(load(s + 32 * j + 16))
                                : activate(load(s + 16 * j), act);
-      store_some(v.out + pixels.at[i].out + column, y, lanes);
+      store_some(v.out + pixels.out[i] + column, y, lanes);
     }
   }
 }
 
-/** Fetches where the sums of pixels [begin, end) go. */
-inline void fetch_pixels(const Conv &v, const Group &g, const Pixels &pixels, int32_t begin,
-                         int32_t end) {
-  const int32_t column = g.first * kPanel, last = least(column + g.panels * kPanel, v.c.channels);
+// Inlined always: a function that does nothing but fetch counts as one without effect, whose calls
+// GCC drops.
+
+/** Fetches where the sums of pixels [begin, end) go, with few instructions for a whole group: sums
+ * of few k would wait for them. */
+SLUICE_INLINE inline void fetch_pixels(const Conv &v, const Group &g, const Pixels &pixels,
+                                       int32_t begin, int32_t end) {
   for (int32_t i = begin; i < end; ++i) {
-    for (int32_t x = column; x < last; x += kPanel)
-      __builtin_prefetch(v.out + pixels.at[i].out + x, 1);
+    const float *out = v.out + pixels.out[i] + g.first * kPanel;
+    if (g.panels == kTilePanels) {
+#pragma GCC unroll 3
+      for (int32_t p = 0; p < kTilePanels; ++p) __builtin_prefetch(out + p * kPanel, 1);
+    } else {
+      for (int32_t p = 0; p < g.panels; ++p) __builtin_prefetch(out + p * kPanel, 1);
+    }
   }
 }
 
 /** Fetches elements [begin, end) of each of some panels of weights. */
 template <class W>
-inline void fetch_rows(const W *panels, int64_t panel_stride, int32_t count, int64_t begin,
-                       int64_t end) {
+SLUICE_INLINE inline void fetch_rows(const W *panels, int64_t panel_stride, int32_t count,
+                                     int64_t begin, int64_t end) {
   constexpr int64_t kLine = 64 / sizeof(W);
   for (int32_t p = 0; p < count; ++p, panels += panel_stride) {
     for (int64_t q = begin; q < end; q += kLine) __builtin_prefetch(panels + q, 0, 2);
@@ -135,13 +142,13 @@ inline const W *piece_of(const Conv &v, int32_t panel, const Piece &piece) {
   return (const W *)v.weight + ((int64_t)panel * v.k_total + piece.weight) * kPanel;
 }
 
-/** How the rows of a packed block of channels lie. */
+/** How the rows of a block of channels lie. */
 inline Walk walk_of(const Conv &v, const Tile &tile, Channels channels) {
   const ConvCommand &c = v.c;
   Walk walk = {};
   walk.line_stride = (int64_t)tile.in_cols * c.pixel_stride;
   // Where nothing lies between the pixels, taps of a line follow each other.
-  const bool solid = v.block == v.in_channels && c.pixel_stride == v.in_channels;
+  const bool solid = !v.in_place && v.block == v.in_channels && c.pixel_stride == v.in_channels;
   walk.length = solid ? (int64_t)v.in_channels * c.kernel_w : channels.end - channels.begin;
   walk.runs_per_line = solid ? 1 : c.kernel_w;
   walk.run_stride = c.pixel_stride;

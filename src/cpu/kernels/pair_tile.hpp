@@ -42,18 +42,16 @@ SLUICE_BF16 void pair_kernel(const TileJob &job, const Walk &walk, const void *f
   const bf16 *rows[MR];
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i) {
-    rows[i] = (const bf16 *)job.rows[i];
-    const float *from = job.from[i] + column;
+    rows[i] = (const bf16 *)job.rows + job.row_at[i];
+    const float *from = job.from + job.from_at[i] + column;
 #pragma GCC unroll 3
     for (int j = 0; j < NV; ++j)
       acc[i][j] = job.from_zero ? _mm512_setzero_ps() : _mm512_loadu_ps(from + 16 * j);
   }
   const bf16 *panels = (const bf16 *)first_panel;
-  int64_t line = walk.line, run = walk.run, position = walk.position, left = walk.count;
-  while (left > 0) {
-    const int64_t n = least(walk.length - position, left);
-    const int64_t first = line * walk.line_stride + run * walk.run_stride + position;
-    const int64_t last = first + n;
+  int64_t line = walk.line, run = walk.run, first = walk.first, left = walk.count;
+  int64_t last = first + least(walk.length - walk.position, left);
+  while (true) {
 #pragma GCC unroll 2
     for (int64_t k = first; k < last; k += 2) {
       __m512bh w[NV];
@@ -69,13 +67,15 @@ SLUICE_BF16 void pair_kernel(const TileJob &job, const Walk &walk, const void *f
       }
       panels += 2 * kPanel;
     }
-    left -= n;
-    position = 0;
+    left -= last - first;
+    if (left <= 0) break;
     if (++run == walk.runs_per_line) run = 0, ++line;
+    first = line * walk.line_stride + run * walk.run_stride;
+    last = first + least(walk.length, left);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i) {
-    float *to = job.to[i] + column;
+    float *to = job.to + job.to_at[i] + column;
 #pragma GCC unroll 3
     for (int j = 0; j < NV; ++j) _mm512_storeu_ps(to + 16 * j, acc[i][j]);
   }

@@ -17,30 +17,50 @@ namespace sluice::SLUICE_ISA_NAMESPACE {
 
 /**
  * A range of K as runs of contiguous floats of a row: runs of `length`, `runs_per_line` of them
- * `run_stride` apart, lines `line_stride` apart. The range starts at (line, run, position) and has
- * `count` elements.
+ * `run_stride` apart, lines `line_stride` apart. The range starts at (line, run, position), `first`
+ * elements into the row, and has `count` elements.
  */
 struct Walk {
   int64_t length, run_stride, runs_per_line, line_stride;
-  int64_t line, run, position, count;
+  int64_t line, run, position, first, count;
 };
 
-inline Walk straight_walk(int64_t count) { return {count, 0, 1, 0, 0, 0, 0, count}; }
+inline Walk straight_walk(int64_t count) { return {count, 0, 1, 0, 0, 0, 0, 0, count}; }
 
 inline void start_walk(Walk &walk, int64_t k, int64_t count) {
   const int64_t run = k / walk.length;
   walk.position = k % walk.length;
   walk.line = run / walk.runs_per_line;
   walk.run = run % walk.runs_per_line;
+  walk.first = walk.line * walk.line_stride + walk.run * walk.run_stride + walk.position;
   walk.count = count;
 }
 
-/** Rows of a register tile: its operands, and where its sums come from and go to. */
+/** Rows of a register tile: its operands, and where its sums come from and go to, each in elements
+ * from a base. */
 struct TileJob {
-  const float *rows[kTileRows];
-  const float *from[kTileRows]; ///< first sums of each row, where not from_zero
-  float *to[kTileRows];
+  const void *rows; ///< float, or bf16 in pairs
+  const int64_t *row_at;
+  const float *from; ///< first sums of each row, where not from_zero
+  const int64_t *from_at;
+  float *to;
+  const int64_t *to_at;
   bool from_zero;
+
+  /** Sums in one block of memory, their rows at `at`. */
+  void set_sums(float *sums, const int64_t *at) {
+    from = to = sums;
+    from_at = to_at = at;
+  }
+};
+
+/** Where rows `stride` apart begin. */
+struct EvenRows {
+  int64_t at[kTileRows];
+
+  explicit EvenRows(int64_t stride) {
+    for (int32_t i = 0; i < kTileRows; ++i) at[i] = i * stride;
+  }
 };
 
 /** panels: at the first k of the range, panel_stride elements apart; their first column is `column`
@@ -56,17 +76,15 @@ void tile_kernel(const TileJob &job, const Walk &walk, const void *first_panel,
   const float *rows[MR];
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i) {
-    rows[i] = job.rows[i];
-    const float *from = job.from[i] + column;
+    rows[i] = (const float *)job.rows + job.row_at[i];
+    const float *from = job.from + job.from_at[i] + column;
 #pragma GCC unroll 3
     for (int j = 0; j < NV; ++j) acc[i][j] = job.from_zero ? zero() : load(from + 16 * j);
   }
   const W *panels = (const W *)first_panel;
-  int64_t line = walk.line, run = walk.run, position = walk.position, left = walk.count;
-  while (left > 0) {
-    const int64_t n = least(walk.length - position, left);
-    const int64_t first = line * walk.line_stride + run * walk.run_stride + position;
-    const int64_t last = first + n;
+  int64_t line = walk.line, run = walk.run, first = walk.first, left = walk.count;
+  int64_t last = first + least(walk.length - walk.position, left);
+  while (true) {
 #pragma GCC unroll 2
     for (int64_t k = first; k < last; ++k) {
       f32x16 w[NV];
@@ -80,13 +98,15 @@ void tile_kernel(const TileJob &job, const Walk &walk, const void *first_panel,
       }
       panels += kStep;
     }
-    left -= n;
-    position = 0;
+    left -= last - first;
+    if (left <= 0) break;
     if (++run == walk.runs_per_line) run = 0, ++line;
+    first = line * walk.line_stride + run * walk.run_stride;
+    last = first + least(walk.length, left);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i) {
-    float *to = job.to[i] + column;
+    float *to = job.to + job.to_at[i] + column;
 #pragma GCC unroll 3
     for (int j = 0; j < NV; ++j) store(to + 16 * j, acc[i][j]);
   }
@@ -131,11 +151,6 @@ inline void multiply_rows(const TileJob &job, const Walk &walk, int32_t rows, in
     tile_kernel_for<W>(rows, end - begin)(job, walk, first + begin * panel_stride, panel_stride,
                                           16 * begin);
   }
-}
-
-/** Sums in one block of memory, rows `stride` apart. */
-inline void set_sums(TileJob &job, float *sums, int64_t stride, int32_t rows) {
-  for (int32_t i = 0; i < rows; ++i) job.from[i] = job.to[i] = sums + i * stride;
 }
 
 } // namespace sluice::SLUICE_ISA_NAMESPACE

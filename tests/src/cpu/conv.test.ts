@@ -121,9 +121,20 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
   const [tileRows, tileCols, free] = c.tile ?? [3, 4, 1]
   const packed = (outputs: number, axis: 0 | 1) =>
     c.phases ? Math.floor(outputs / 2) + 2 : (outputs - 1) * stride + kernel[axis]
-  const scratchBytes =
+  const plain = kernel[0] * kernel[1] === 1 && size[0] === stored[0] && size[1] === stored[1]
+  const inPlace =
+    plain &&
+    !c.affine &&
+    (c.prologue ?? 'none') === 'none' &&
+    channels > 4 &&
+    !inPairs &&
+    !(pairs && sources.length > 1)
+  const packedBytes =
     4 * packed(tileRows, 0) * packed(tileCols, 1) * (inputs + free) * (c.together ?? 1)
-  const scratch = memory.scratch(scratchBytes)
+  const scratch = memory.scratch(packedBytes)
+  const scratchFields = inPlace
+    ? { scratch: absent, scratchBytes: 0 }
+    : memory.scratchFields(scratch, packedBytes)
 
   /** Output rows [begin, end) of frames [first, first + count). */
   const write = (
@@ -157,7 +168,7 @@ async function conv(what: string, seed: number, c: Case): Promise<void> {
       compute: Number(narrow),
       phases: c.phases,
       tile,
-      ...memory.scratchFields(scratch, scratchBytes),
+      ...scratchFields,
     })
 
   // The reference reads the memory as it is before the run.
