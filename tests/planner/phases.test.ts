@@ -1,7 +1,9 @@
 // Convolutions of doubled images by phases: which ones, and what they cost.
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type PlanOptions, prepareStage } from '../../lib/planner/plan.js'
+import { PlanError } from '../../lib/errors.js'
+import { type PlanOptions, planStage, prepareStage } from '../../lib/planner/plan.js'
+import { decodeStage, encodeStage } from '../../lib/planner/plan-file.js'
 import { conv2d, type Program, program, upsampleNearest } from '../../lib/program/index.js'
 import { flopsOf } from '../../lib/program/op.js'
 import type { Conv2dOptions } from '../../lib/program/ops/conv.js'
@@ -86,6 +88,20 @@ test('operations and bytes are those of the phases', () => {
   assert.equal(
     weights.weights.map(({ dtype, bytes }) => [dtype, bytes]),
     [['f16', 32 * 16 * 8 * 4]],
+  )
+})
+
+test('a plan file keeps the phases, and none is taken without them', () => {
+  const spec = { name: 'test', state: {}, programs: { main: layer() } }
+  const record = () => JSON.parse(JSON.stringify(encodeStage(planStage(spec, cpu))))
+  const read = decodeStage(record(), spec, cpu)
+  assert.is(read.programs.main!.program.nodes[0]!.attrs.phases, true)
+  const changed = record()
+  delete changed.programs[0].nodes[0][3].phases
+  assert.throws(
+    () => decodeStage(changed, spec, cpu),
+    (error: Error) =>
+      error instanceof PlanError && /to compute what the model does/.test(error.message),
   )
 })
 
