@@ -184,6 +184,7 @@ const groupCases: Record<string, GroupCase> = {
     groups: 1,
     mean: 1e5,
   },
+  'more blocks than a chunk has': { extents: [1, 2, 5], sources: [1320], blocks: [20], groups: 11 },
   'a block wider than a chunk': {
     extents: [1, 2, 3],
     sources: [1500],
