@@ -1,4 +1,4 @@
-/** @file Group norm in three steps (partial statistics, merge, apply) and layer norm. */
+/** @file Group norm in three steps: partial statistics, merge, apply. */
 #include "cpu/kernels/support.hpp"
 
 namespace sluice::SLUICE_ISA_NAMESPACE {
@@ -225,24 +225,6 @@ int run_norm_fold(const NormFoldCommand &c, Bases bases, int32_t thread, int32_t
 
 namespace {
 
-/** Pixels of [frames, rows, cols] from the i-th on. */
-struct Pixel {
-  int64_t f, y, x;
-  int32_t rows, cols;
-
-  Pixel(int64_t i, int32_t rows, int32_t cols)
-      : f(i / cols / rows), y(i / cols % rows), x(i % cols), rows(rows), cols(cols) {}
-
-  void next() {
-    if (++x < cols) return;
-    x = 0;
-    if (++y < rows) return;
-    y = 0;
-    ++f;
-  }
-  int64_t in(const View &view) const { return element(view, f, y, x); }
-};
-
 template <Act kAct>
 void affine_pixel(float *out, const float *x, const float *scale, const float *shift, int32_t n,
                   bool past) {
@@ -251,58 +233,6 @@ void affine_pixel(float *out, const float *x, const float *scale, const float *s
         fma(load_some(x + i, lanes), load_some(scale + i, lanes), load_some(shift + i, lanes));
     Writer::store(out + i, activate(y, kAct), lanes, past);
   });
-}
-
-/** Rows of a layer norm whose statistics are taken side by side. */
-constexpr int32_t kLayerRows = 4;
-
-/** Mean and 1 / sqrt(variance + eps). */
-struct Moments {
-  f32x16 mean, rstd;
-};
-
-/** Sums of x - first and of its squares, lanes apart. In four registers each. */
-inline void sum_row(const float *x, int32_t n, f32x16 first, f32x16 &sum, f32x16 &square) {
-  f32x16 sums[4] = {zero(), zero(), zero(), zero()}, squares[4] = {zero(), zero(), zero(), zero()};
-  const auto add = [&](int j, f32x16 v) SLUICE_INLINE {
-    sums[j] = sums[j] + v;
-    squares[j] = fma(v, v, squares[j]);
-  };
-  int32_t i = 0;
-  for (; i + 64 <= n; i += 64) {
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) {
-      __builtin_prefetch(x + i + 16 * j + kAhead);
-      add(j, load(x + i + 16 * j) - first);
-    }
-  }
-  for_lanes(n - i, [&](int32_t at, int32_t lanes) SLUICE_INLINE {
-    const f32x16 v = load_some(x + i + at, lanes) - first;
-    add(0, lanes < 16 ? keep_lanes(v, lanes, 0.0f) : v);
-  });
-  sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  square = (squares[0] + squares[1]) + (squares[2] + squares[3]);
-}
-
-/** Of kRows rows of n numbers, each read once: about the mean of its first sixteen, which misses at
- * most sqrt(n / 16) standard deviations (see row_statistics). Sums across lanes wait for one
- * another, so those of several rows go side by side. */
-template <int32_t kRows>
-inline void moments_of(const float *const (&x)[kRows], int32_t n, float eps,
-                       Moments (&out)[kRows]) {
-  const int32_t some = least(n, 16);
-  const float some_share = 1.0f / (float)some, share = 1.0f / (float)n;
-  f32x16 first[kRows], sums[kRows], squares[kRows];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) first[r] = splat(reduce_sum(load_some(x[r], some)) * some_share);
-  for (int r = 0; r < kRows; ++r) sum_row(x[r], n, first[r], sums[r], squares[r]);
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-    const float missed = reduce_sum(sums[r]) * share;
-    const float variance = reduce_sum(squares[r]) * share - missed * missed;
-    const float positive = variance > 0.0f ? variance : 0.0f;
-    out[r] = {first[r] + splat(missed), splat(1.0f / __builtin_sqrtf(positive + eps))};
-  }
 }
 
 using AffinePixel = void (*)(float *, const float *, const float *, const float *, int32_t, bool);
@@ -336,7 +266,7 @@ int run_affine(const AffineCommand &c, Bases bases, int32_t thread, int32_t thre
   const AffinePixel apply = affine_pixel_for(c.act);
   const Writer writer((int64_t)c.frames * c.rows * c.cols * channels);
   const Share share = share_of((int64_t)c.frames * c.rows * c.cols, thread, threads);
-  Pixel pixel(share.begin, c.rows, c.cols);
+  Position pixel(share.begin, c.rows, c.cols);
   for (int64_t i = share.begin; i < share.end; ++i, pixel.next()) {
     const float *scale = affine + pixel.f * c.affine.stride_f;
     float *to = out + pixel.in(c.out);
@@ -345,66 +275,6 @@ int run_affine(const AffineCommand &c, Bases bases, int32_t thread, int32_t thre
             c.source_channels[s], writer.past(to + at));
     }
   }
-  return SLUICE_OK;
-}
-
-namespace {
-
-/** gamma, beta and add may be absent. */
-void normalise(float *out, const float *x, Moments moments, const float *gamma, const float *beta,
-               const float *add, int32_t n, bool past) {
-  const auto [mean, rstd] = moments;
-  for_lanes(n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
-    f32x16 y = (load_some(x + i, lanes) - mean) * rstd;
-    if (gamma) y = y * load_some(gamma + i, lanes);
-    if (beta) y = y + load_some(beta + i, lanes);
-    if (add) y = y + load_some(add + i, lanes);
-    Writer::store(out + i, y, lanes, past);
-  });
-}
-
-/** Operands of a layer norm: gamma, beta and add may be absent. */
-struct LayerNorm {
-  const LayerNormCommand &c;
-  const float *source, *gamma, *beta, *add;
-  float *out;
-};
-
-/** The next kRows rows: statistics side by side, whose latencies hide each other; then written one
- * after the other, as memory likes it. */
-template <int32_t kRows>
-void normalise_rows(const LayerNorm &v, Pixel &pixel, const Writer &writer) {
-  const float *x[kRows], *plus[kRows];
-  float *to[kRows];
-  for (int32_t r = 0; r < kRows; ++r, pixel.next()) {
-    x[r] = v.source + pixel.in(v.c.source);
-    plus[r] = v.add ? v.add + pixel.in(v.c.add) : nullptr;
-    to[r] = v.out + pixel.in(v.c.out);
-  }
-  Moments moments[kRows];
-  moments_of(x, v.c.channels, v.c.eps, moments);
-  for (int32_t r = 0; r < kRows; ++r)
-    normalise(to[r], x[r], moments[r], v.gamma, v.beta, plus[r], v.c.channels, writer.past(to[r]));
-}
-
-} // namespace
-
-int run_layer_norm(const LayerNormCommand &c, Bases bases, int32_t thread, int32_t threads) {
-  const LayerNorm v = {c,
-                       address<const float>(c.source, bases),
-                       address<const float>(c.gamma, bases),
-                       address<const float>(c.beta, bases),
-                       address<const float>(c.add, bases),
-                       address<float>(c.out, bases)};
-  const int64_t rows = (int64_t)c.frames * c.rows * c.cols;
-  const Writer writer(rows * c.channels);
-  const Share share = share_of(rows, thread, threads);
-  Pixel pixel(share.begin, c.rows, c.cols);
-  int64_t left = share.end - share.begin;
-  // Past the caches one at a time: memory likes short turns of reading and writing.
-  for (; left >= kLayerRows && !writer.past(nullptr); left -= kLayerRows)
-    normalise_rows<kLayerRows>(v, pixel, writer);
-  for (; left > 0; --left) normalise_rows<1>(v, pixel, writer);
   return SLUICE_OK;
 }
 
