@@ -38,16 +38,14 @@ inline Moments moments_of(const Row &row, int32_t n, float eps) {
   return {row.about + missed, 1.0f / __builtin_sqrtf(positive + eps)};
 }
 
-/** Where a row goes, and what it is multiplied by and added to; those may be absent. */
+/** Where a row goes, and what it is multiplied by and added to. */
 struct Target {
   float *out;
   const float *gamma, *beta, *add;
   bool past;
 };
 
-/** What a turn writes: nothing, a row by gamma and beta alone, or by whichever operands there are.
- */
-enum class Writes { nothing, weighted, any };
+enum class Writes { nothing, row, row_and_add };
 
 /** Takes the sums of a row of n numbers, and writes another by its moments. */
 template <Writes kWrites>
@@ -63,12 +61,12 @@ SLUICE_INLINE inline void take_turn(Row &row, int32_t n, const float *x, Moments
     sums[half] = sums[half] + v;
     squares[half] = fma(v, v, squares[half]);
     if constexpr (kWrites != Writes::nothing) {
-      constexpr bool kAny = kWrites == Writes::any;
-      const f32x16 gamma = kAny && !t.gamma ? splat(1.0f) : load_some(t.gamma + i, lanes);
-      const f32x16 beta = kAny && !t.beta ? zero() : load_some(t.beta + i, lanes);
-      f32x16 y = fma((load_some(x + i, lanes) - mean) * rstd, gamma, beta);
-      if (kAny && t.add) y = y + load_some(t.add + i, lanes);
-      Writer::store(t.out + i, y, lanes, t.past);
+      const f32x16 y = fma((load_some(x + i, lanes) - mean) * rstd, load_some(t.gamma + i, lanes),
+                           load_some(t.beta + i, lanes));
+      if constexpr (kWrites == Writes::row_and_add)
+        Writer::store(t.out + i, y + load_some(t.add + i, lanes), lanes, t.past);
+      else
+        Writer::store(t.out + i, y, lanes, t.past);
     }
   };
   int32_t i = 0;
@@ -116,8 +114,7 @@ int run_layer_norm(const LayerNormCommand &c, Bases bases, int32_t thread, int32
   const Writer writer(rows * c.channels);
   const Share share = share_of(rows, thread, threads);
   if (share.begin == share.end) return SLUICE_OK;
-  const bool weighted = c.gamma.slot >= 0 && c.beta.slot >= 0 && c.add.slot < 0;
-  const auto run = weighted ? normalise<Writes::weighted> : normalise<Writes::any>;
+  const auto run = c.add.slot < 0 ? normalise<Writes::row> : normalise<Writes::row_and_add>;
   run(c, bases, share, writer);
   return SLUICE_OK;
 }

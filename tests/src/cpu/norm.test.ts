@@ -204,8 +204,6 @@ interface LayerCase {
   add?: 'columns' | 'frames' | 'all'
   mean?: number
   inPlace?: boolean
-  /** Without gamma and beta. */
-  bare?: boolean
 }
 
 async function layerNorm(what: string, seed: number, c: LayerCase): Promise<void> {
@@ -241,8 +239,8 @@ async function layerNorm(what: string, seed: number, c: LayerCase): Promise<void
       extents: [end - first, rows, cols, channels],
       eps,
       source: from(source.view, first),
-      gamma: c.bare ? absent : gamma,
-      beta: c.bare ? absent : beta,
+      gamma,
+      beta,
       add: c.add ? from(addView, first) : absent,
       out: from(out.view, first),
     })
@@ -252,8 +250,8 @@ async function layerNorm(what: string, seed: number, c: LayerCase): Promise<void
     tolerance: c.mean ? 1e-3 : 5e-6,
     expected: (f, y, x, i) => {
       const { values, mean, rstd } = initial.get(`${f},${y},${x}`)!
-      const g = c.bare ? 1 : memory.floats[gamma.offset / 4 + i]!
-      const b = c.bare ? 0 : memory.floats[beta.offset / 4 + i]!
+      const g = memory.floats[gamma.offset / 4 + i]!
+      const b = memory.floats[beta.offset / 4 + i]!
       const position: [number, number, number] = {
         columns: [0, 0, x],
         frames: [f, 0, 0],
@@ -274,7 +272,6 @@ const layerCases: Record<string, LayerCase> = {
   'whole vectors': { extents: [1, 1, 9, 320], add: 'columns' },
   'an addend of each frame': { extents: [3, 2, 4, 50], add: 'frames' },
   'an addend of each element, in place': { extents: [2, 2, 3, 21], add: 'all', inPlace: true },
-  'no weights': { extents: [1, 3, 2, 50], bare: true },
   'a large mean': { extents: [1, 2, 4, 64], mean: 1000 },
 }
 
