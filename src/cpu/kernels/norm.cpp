@@ -20,7 +20,7 @@ void add_squares(const float *x, int32_t n, int64_t stride, const float *mean, f
   // Where pixels are contiguous, lines are fetched one after the other, as memory likes it.
   const bool contiguous = stride == n;
   const int64_t along = contiguous ? kPixels : 1, across = contiguous ? 16 : stride;
-  const float *const ahead = x + ceil_div((int64_t)kAhead, stride) * stride;
+  const float *const ahead = x + (contiguous ? kAhead : 8 * stride);
   for_lanes(n, [&](int32_t i, int32_t lanes) SLUICE_INLINE {
     const f32x16 m = load_some(mean + i, lanes);
     f32x16 sum = load_some(sums + i, lanes), square = load_some(squares + i, lanes);
@@ -56,6 +56,7 @@ void sum_pixels(const float *x, int32_t n, int32_t cols, int64_t stride, float *
   });
 }
 
+/** Sixteen partial sums of n numbers. */
 f32x16 add_lanes(const float *x, int32_t n) {
   f32x16 total = zero();
   for_lanes(
@@ -80,7 +81,7 @@ void fill(float *out, int32_t n, float value) {
       n, [&](int32_t i, int32_t lanes) SLUICE_INLINE { store_some(out + i, splat(value), lanes); });
 }
 
-/** Of the channels at hand; the last three of the blocks at hand. */
+/** Of the channels at hand, and of sixteen of their blocks. */
 struct RowStatistics {
   alignas(64) float mean[kChunk], sums[kChunk], squares[kChunk];
   float block_mean[16], missed[16], block_squares[16];
@@ -212,7 +213,8 @@ int run_norm_fold(const NormFoldCommand &c, Bases bases, int32_t thread, int32_t
       count += n, sum += off, squares += m2 + off * (part - about);
     });
     const double missed = sum / count, mean = about + missed;
-    const double rstd = 1.0 / __builtin_sqrt(squares / count - missed * missed + (double)c.eps);
+    const double variance = squares / count - missed * missed;
+    const double rstd = 1.0 / __builtin_sqrt((variance < 0 ? 0 : variance) + (double)c.eps);
     float *scale = out + (int64_t)frame * c.out.stride_f, *shift = scale + channels;
     for (int32_t i = low; i < high; ++i) {
       const double factor = (gamma ? gamma[i] : 1.0) * rstd;
