@@ -79,8 +79,8 @@ inline Power power_of_two(f32x16 x) {
   return {root(shifted), p};
 }
 
-/** 2^x for x <= 127 within 2 units in the last place; below -126 less than 2^-126, 0 from -127 on.
- * NaN stays. */
+/** 2^x for x <= 127, relative error below 2^-22; below -126 less than 2^-126, 0 from -127 on. NaN
+ * stays. */
 inline f32x16 exp2(f32x16 x) {
   const Power power = power_of_two(x);
   return power.root * power.rest;
