@@ -56,19 +56,34 @@ inline void store_lanes(T *p, f32x16 a, int32_t lanes) {
   for (int32_t i = 0; i < lanes; ++i) p[i] = t[i];
 }
 
-/** 2^x for x <= 127 within 2 units in the last place; 0 below -126.5, NaN stays. */
-inline f32x16 exp2(f32x16 x) {
+/** 2^x as a product. */
+struct Power {
+  f32x16 root, rest;
+};
+
+/**
+ * Of the nearest power of 2^(1/kRoots) and a polynomial for what is left. Adding 1.5 2^23 / kRoots
+ * rounds to multiples of 1 / kRoots; 127 more, and the low bits of the sum are the biased exponent
+ * and the place in the table kRootBits: (the bits of 2^(i/kRoots) past the exponent) - i of the
+ * lowest places above them, which the shift to the exponent's place leaves there.
+ */
+inline Power power_of_two(f32x16 x) {
+  const f32x16 shift = splat(0x1.8p23f / kRoots + 127.0f);
   const f32x16 y = max(splat(-127.0f), x);
-  const f32x16 n = round(y);
-  const f32x16 r = y - n; // exact; the terms are (r ln 2)^i / i!
-  f32x16 p = splat(1.54035304e-4f);
-  p = fma(p, r, splat(1.33335581e-3f));
-  p = fma(p, r, splat(9.61812911e-3f));
-  p = fma(p, r, splat(5.55041087e-2f));
-  p = fma(p, r, splat(2.40226507e-1f));
-  p = fma(p, r, splat(6.93147181e-1f));
-  p = fma(p, r, splat(1.0f));
-  return scale2(p, n);
+  const f32x16 shifted = y + shift;
+  const f32x16 r = y - (shifted - shift); // exact
+  f32x16 p = splat(kRootTerms[0]);
+#pragma GCC unroll 8
+  for (size_t i = 1; i < sizeof kRootTerms / sizeof *kRootTerms; ++i)
+    p = fma(p, r, splat(kRootTerms[i]));
+  return {root(shifted), p};
+}
+
+/** 2^x for x <= 127, relative error below 2^-22; below -126 less than 2^-126, 0 from -127 on. NaN
+ * stays. */
+inline f32x16 exp2(f32x16 x) {
+  const Power power = power_of_two(x);
+  return power.root * power.rest;
 }
 
 /** e^-x for x >= 0, its exponent rounded as a power of two: within (x + 2) 2^-23 of the value. */
@@ -77,7 +92,8 @@ inline f32x16 exp_negated(f32x16 x) { return exp2(x * splat(-1.44269504f)); }
 /** 1 / (1 + e^-x), relative error below (|x| + 4) 2^-23; past 87, where it is 1 or subnormal, some
  * value near it. */
 inline f32x16 sigmoid(f32x16 x) {
-  return reciprocal(splat(1.0f) + exp2(min(splat(126.0f), x * splat(-1.44269504f))));
+  const Power power = power_of_two(min(splat(126.0f), x * splat(-1.44269504f)));
+  return reciprocal(fma(power.root, power.rest, splat(1.0f)));
 }
 
 /** erf(x), absolute error below 5e-7: Abramowitz and Stegun 7.1.26. */

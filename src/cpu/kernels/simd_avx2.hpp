@@ -12,6 +12,7 @@ constexpr int32_t kPieceRows =
     320;                           // of a panel's K that stay in the first cache while pixels go by
 constexpr bool kPairs = false;     // whether there may be products of bfloat16 (pair_tile.hpp)
 constexpr bool kWidenFirst = true; // whether widening 16-bit weights costs more than a load
+constexpr int32_t kNormPixels = 4; // added up in registers at a time
 constexpr const char *kIsaName = "avx2";
 
 // Eight ones, then eight zeros: loading at 8 - n gives a mask of n lanes.
@@ -107,14 +108,17 @@ inline f32x16 select_less(f32x16 a, f32x16 b, f32x16 x, f32x16 y) {
   return {_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
           _mm256_blendv_ps(y.hi, x.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ))};
 }
-inline __m256 pow2(__m256 n) {
-  const __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
+constexpr int32_t kRoots = 8; // see power_of_two
+constexpr float kRootTerms[] = {0.0554962233f, 0.240257636f, 0.693147242f, 1.0f};
+alignas(32) constexpr uint32_t kRootBits[kRoots] = {0x00000000, 0xfffb95c2, 0xfff837f0, 0xfff5fed7,
+                                                    0xfff504f3, 0xfff5672a, 0xfff744fd, 0xfffac0c7};
+inline __m256 root(__m256 shifted) {
+  const __m256i bits = _mm256_castps_si256(shifted);
+  const __m256i table =
+      _mm256_permutevar8x32_epi32(_mm256_load_si256((const __m256i *)kRootBits), bits);
+  return _mm256_castsi256_ps(_mm256_add_epi32(table, _mm256_slli_epi32(bits, 20)));
 }
-/** 2^n for a whole n in [-126, 127], 0 for -127. */
-inline f32x16 pow2(f32x16 n) { return {pow2(n.lo), pow2(n.hi)}; }
-/** p 2^n for a whole n in [-127, 127]; 0 for n = -127. */
-inline f32x16 scale2(f32x16 p, f32x16 n) { return p * pow2(n); }
+inline f32x16 root(f32x16 shifted) { return {root(shifted.lo), root(shifted.hi)}; }
 inline f32x16 abs(f32x16 a) {
   const __m256 bit = _mm256_set1_ps(-0.0f);
   return {_mm256_andnot_ps(bit, a.lo), _mm256_andnot_ps(bit, a.hi)};

@@ -12,6 +12,7 @@ constexpr int32_t kPieceRows =
     160;                      // of a panel's K that stay in the first cache while pixels go by
 constexpr bool kPairs = true; // whether there may be products of bfloat16 (pair_tile.hpp)
 constexpr bool kWidenFirst = false; // whether widening 16-bit weights costs more than a load
+constexpr int32_t kNormPixels = 2;  // added up in registers at a time
 constexpr const char *kIsaName = "avx512";
 
 inline __mmask16 lane_mask(int32_t lanes) { return (__mmask16)((1u << lanes) - 1u); }
@@ -56,10 +57,18 @@ inline f32x16 round(f32x16 a) { return {_mm512_roundscale_ps(a.v, 8)}; }
 inline f32x16 select_less(f32x16 a, f32x16 b, f32x16 x, f32x16 y) {
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
 }
-/** p 2^n for a whole n in [-127, 127]; 0 for n = -127. */
-inline f32x16 scale2(f32x16 p, f32x16 n) {
-  const __mmask16 kept = _mm512_cmp_ps_mask(n.v, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
-  return {_mm512_maskz_scalef_ps(kept, p.v, n.v)};
+constexpr int32_t kRoots = 32; // see power_of_two
+constexpr float kRootTerms[] = {0.240226492f, 0.693157315f, 1.0f};
+alignas(64) constexpr uint32_t kRootBits[kRoots] = {
+    0x00000000, 0xfffecd87, 0xfffdaac3, 0xfffc980f, 0xfffb95c2, 0xfffaa43a, 0xfff9c3d3, 0xfff8f4f0,
+    0xfff837f0, 0xfff78d3a, 0xfff6f532, 0xfff67043, 0xfff5fed7, 0xfff5a15b, 0xfff5583f, 0xfff523f6,
+    0xfff504f3, 0xfff4fbaf, 0xfff508a4, 0xfff52c4d, 0xfff5672a, 0xfff5b9be, 0xfff6248c, 0xfff6a81e,
+    0xfff744fd, 0xfff7fbb8, 0xfff8ccdf, 0xfff9b907, 0xfffac0c7, 0xfffbe4ba, 0xfffd257d, 0xfffe83b3};
+inline f32x16 root(f32x16 shifted) {
+  const __m512i bits = _mm512_castps_si512(shifted.v);
+  const __m512i table = _mm512_permutex2var_epi32(_mm512_load_si512(kRootBits), bits,
+                                                  _mm512_load_si512(kRootBits + 16));
+  return {_mm512_castsi512_ps(_mm512_add_epi32(table, _mm512_slli_epi32(bits, 18)))};
 }
 inline f32x16 abs(f32x16 a) { return {_mm512_abs_ps(a.v)}; }
 inline f32x16 copy_sign(f32x16 magnitude, f32x16 sign) {

@@ -21,6 +21,7 @@ constexpr int32_t kPieceRows =
     320;                           // of a panel's K that stay in the first cache while pixels go by
 constexpr bool kPairs = false;     // whether there may be products of bfloat16 (pair_tile.hpp)
 constexpr bool kWidenFirst = true; // whether widening 16-bit weights costs more than a load
+constexpr int32_t kNormPixels = 4; // added up in registers at a time
 constexpr const char *kIsaName = "generic";
 
 inline f32x4 splat4(float x) { return f32x4{x, x, x, x}; }
@@ -97,11 +98,15 @@ inline f32x16 round(f32x16 a) { SLUICE_EACH((a.q[i] + splat4(0x1.8p23f)) - splat
 inline f32x16 select_less(f32x16 a, f32x16 b, f32x16 x, f32x16 y) {
   SLUICE_EACH(select4(a.q[i] < b.q[i], x.q[i], y.q[i]))
 }
-/** 2^n for a whole n in [-126, 127], 0 for -127: adding 2^23 leaves n + 127 in the low bits of the
- * sum. */
-inline f32x16 pow2(f32x16 n) { SLUICE_EACH((f32x4)((u32x4)(n.q[i] + splat4(0x1p23f + 127)) << 23)) }
-/** p 2^n for a whole n in [-127, 127]; 0 for n = -127. */
-inline f32x16 scale2(f32x16 p, f32x16 n) { return p * pow2(n); }
+constexpr int32_t kRoots = 1; // see power_of_two
+constexpr float kRootTerms[] = {1.53533620e-4f,
+                                1.33988750e-3f,
+                                9.61843692e-3f,
+                                5.55033237e-2f,
+                                2.40226477e-1f,
+                                6.93147182e-1f,
+                                1.0f};
+inline f32x16 root(f32x16 shifted) { SLUICE_EACH((f32x4)((u32x4)shifted.q[i] << 23)) }
 inline f32x16 abs(f32x16 a) { SLUICE_EACH((f32x4)((u32x4)a.q[i] & 0x7fffffffu)) }
 inline f32x16 copy_sign(f32x16 m, f32x16 s) {
   SLUICE_EACH((f32x4)(((u32x4)m.q[i] & 0x7fffffffu) | ((u32x4)s.q[i] & 0x80000000u)))

@@ -103,6 +103,24 @@ class Writer {
   const bool past_;
 };
 
+/** The i-th pixel of [frames, rows, cols], and those behind it. */
+struct Position {
+  int64_t f, y, x;
+  int32_t rows, cols;
+
+  Position(int64_t i, int32_t rows, int32_t cols)
+      : f(i / cols / rows), y(i / cols % rows), x(i % cols), rows(rows), cols(cols) {}
+
+  void next() {
+    if (++x < cols) return;
+    x = 0;
+    if (++y < rows) return;
+    y = 0;
+    ++f;
+  }
+  int64_t in(const View &view) const { return element(view, f, y, x); }
+};
+
 /**
  * The [frames, rows, cols, channels] of some pointwise operands with axes merged wherever every
  * operand runs on: `count` runs of `length` contiguous elements. Strides of an axis that was merged

@@ -184,6 +184,7 @@ const groupCases: Record<string, GroupCase> = {
     groups: 1,
     mean: 1e5,
   },
+  'more blocks than a chunk has': { extents: [1, 2, 5], sources: [1320], blocks: [20], groups: 11 },
   'a block wider than a chunk': {
     extents: [1, 2, 3],
     sources: [1500],
@@ -195,6 +196,28 @@ const groupCases: Record<string, GroupCase> = {
 
 Object.entries(groupCases).forEach(([name, shape], i) => {
   test(`group norm: ${name}`, () => groupNorm(name, i + 1, shape))
+})
+
+test('partial statistics of one pixel, repeated', async () => {
+  const memory = new Memory()
+  const source = memory.operand([1, 1, 1, 40], { fill: normals(1) })
+  const out = memory.operand([1, 1, 1, 8])
+  const words = await memory.run(writer =>
+    writer.normPartials(0, 0, {
+      extents: [1, 1, 9, 40],
+      block: 10,
+      source: { ...source.view, strides: [0, 0, 0] },
+      out: { ...out.view, strides: [0, 0, 2] },
+    }),
+  )
+  for (let b = 0; b < 4; b++) {
+    const { mean, squares } = statistics(take => {
+      for (let i = 0; i < 10; i++) take(source.get(0, 0, 0, 10 * b + i))
+    })
+    const [got, m2] = new Float32Array(words.buffer, out.view.offset + 8 * b, 2)
+    assert.ok(Math.abs(got! - mean) < 1e-6, `mean ${got}, not ${mean}`)
+    assert.ok(Math.abs(m2! - 9 * squares) < 1e-5 * squares, `M2 ${m2}, not ${9 * squares}`)
+  }
 })
 
 interface LayerCase {
