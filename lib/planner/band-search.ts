@@ -2,7 +2,7 @@ import type { Tensor } from '../program/tensor.js'
 import { type Fit, type Load, load, pack } from './arrange.js'
 import { type Slicing, unsliced } from './group.js'
 import { GroupMemory, ScratchTable } from './group-memory.js'
-import type { Storage } from './storage.js'
+import { aligned, type Storage } from './storage.js'
 
 /** A slicing of a group, and the most bytes alive while it runs. */
 interface Candidate {
@@ -29,7 +29,7 @@ export class BandSearch {
   within(allowed: number): Fit | undefined {
     for (const limit of [allowed, 0]) {
       for (const key of this.options(limit)) {
-        if (this.loads.get(key)!.lowerBound > allowed) continue
+        if (this.loads.get(key)!.lowerBound > aligned(allowed)) continue
         const fit = this.packed(key)
         if (fit.packing.bytes <= allowed) return fit
       }

@@ -11,7 +11,7 @@ import { gatherSmallWork } from './order.js'
 import { Partitioner, type SharedMemories } from './partition.js'
 import { type Recomputable, recomputable, recompute } from './recompute.js'
 import { type Spillable, spill, spillable } from './spill.js'
-import { assignStorage, type Overlays, type Storage } from './storage.js'
+import { aligned, assignStorage, type Overlays, type Storage } from './storage.js'
 import type { Streaming } from './streaming.js'
 
 /** A program with its groups, slicings and arena. */
@@ -149,18 +149,29 @@ export class ProgramSearch {
     return this.bands()?.within(allowed)
   }
 
-  /** The variant that makes the least again of those that may fit, and the narrowest. */
+  /** The variant that makes the least again of those that may fit, with its last buffer's end and without, and the narrowest. */
   private *variantsWithin(allowed: number): Generator<Variant> {
-    let first: Variant | undefined
-    for (let i = 0; !first && this.variantAt(i); i++)
-      if (this.variants[i]!.partitioner.bottleneck().bytes <= allowed) first = this.variants[i]!
+    const firstUnder = (limit: number) => {
+      for (let i = 0; this.variantAt(i); i++)
+        if (this.variants[i]!.partitioner.bottleneck().bytes <= limit) return this.variants[i]
+      return undefined
+    }
+    const first = firstUnder(aligned(allowed))
     if (!first) return
+    const tried = new Set([first])
     yield first
+    const fits = firstUnder(allowed) ?? first
     // Where its arena does not pack, the next one's may, before the one that spends the most.
-    const next = this.variantAt(this.variants.indexOf(first) + 1)
-    if (next && next.spilled.length > 0) yield next
-    const narrowest = this.narrowest()
-    if (narrowest !== first && narrowest !== next) yield narrowest
+    const next = this.variantAt(this.variants.indexOf(fits) + 1)
+    for (const variant of [
+      fits,
+      ...(next && next.spilled.length > 0 ? [next] : []),
+      this.narrowest(),
+    ]) {
+      if (tried.has(variant)) continue
+      tried.add(variant)
+      yield variant
+    }
   }
 
   /**
@@ -168,11 +179,17 @@ export class ProgramSearch {
    * less, and at last the limit itself is lowered.
    */
   private partitioned(variant: Variant, allowed: number): Arrangement | undefined {
+    const fits = (found: Arrangement | undefined) => found && found.fit.packing.bytes <= allowed
+    // Limits count every size rounded up; the arena's bytes end with the last one's own.
+    if (aligned(allowed) > allowed) {
+      const found = this.packed(variant, aligned(allowed), allowed, [1])
+      if (fits(found)) return found
+    }
     const least = variant.partitioner.bottleneck().bytes
     const lowest = Math.max(least, allowed * lowestLimit)
     for (let limit = allowed; ; limit = Math.max(lowest, limit * tighter)) {
       const found = this.packed(variant, limit, allowed)
-      if (found && found.fit.packing.bytes <= allowed) return found
+      if (fits(found)) return found
       if (limit <= lowest) return undefined
     }
   }
@@ -194,10 +211,15 @@ export class ProgramSearch {
   }
 
   /** The first of a limit's partitions, with ever more slack where there can be, whose arena packs well enough; else the smallest. */
-  private packed(variant: Variant, limit: number, enough: number): Arrangement | undefined {
+  private packed(
+    variant: Variant,
+    limit: number,
+    enough: number,
+    shares = this.target.wgmma ? roomySharesApart : roomyShares,
+  ): Arrangement | undefined {
     const seen = new Set<string>()
     let best: Arrangement | undefined
-    for (const share of this.target.wgmma ? roomySharesApart : roomyShares) {
+    for (const share of shares) {
       const partition = variant.partitioner.fastest(limit, limit * share)
       if (!partition) return best
       const key = JSON.stringify([

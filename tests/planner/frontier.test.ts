@@ -59,6 +59,20 @@ test('a point is what planning every stage under its peak gives', () => {
   }
 })
 
+test('so is each point of a stage alone, whatever its last buffer leaves of a multiple of 64 bytes', () => {
+  const decoders = [decoderLike(12, 6, 48), decoderLike(9, 11), decoderLike(24, 8, 24)]
+  for (const program of [...decoders, randomProgram(8), randomProgram(13)]) {
+    const plan = planner(program.name, program)
+    for (const { peakBytes, seconds } of frontierOf([plan]).points) {
+      const again = 3 * plan(peakBytes).programs.main!.work.seconds
+      assert.ok(
+        Math.abs(again - seconds) <= 1e-4 * seconds,
+        `${program.name} ${peakBytes}: ${again}`,
+      )
+    }
+  }
+})
+
 test('more memory is never slower', () => {
   for (const [i, program] of programs.entries()) {
     const plan = planner(`${i}`, program)
