@@ -25,16 +25,23 @@ export class BandSearch {
     this.choices = storage.groups.map(group => candidates(new GroupMemory(storage, group, scratch)))
   }
 
-  /** The fewest bands with which the arena stays within `allowed` bytes. */
-  within(allowed: number): Fit | undefined {
-    for (const limit of [allowed, 0]) {
+  /**
+   * The fewest bands with which the arena stays within `allowed` bytes: of the groups over that, or of all that can be, whichever is faster.
+   * @param seconds predicted time of slicings
+   */
+  within(allowed: number, seconds: (slicings: readonly Slicing[]) => number): Fit | undefined {
+    const found: Fit[] = []
+    for (const limit of [aligned(allowed), 0]) {
       for (const key of this.options(limit)) {
         if (this.loads.get(key)!.lowerBound > aligned(allowed)) continue
         const fit = this.packed(key)
-        if (fit.packing.bytes <= allowed) return fit
+        if (fit.packing.bytes > allowed) continue
+        found.push(fit)
+        break
       }
     }
-    return undefined
+    const [some, all] = found
+    return all && seconds(all.slicings) < seconds(some!.slicings) ? all : some
   }
 
   /** The bands with the smallest arena. */

@@ -2,7 +2,7 @@ import type { Program } from '../program/graph.js'
 import type { Tensor } from '../program/tensor.js'
 import type { Fit } from './arrange.js'
 import { BandSearch } from './band-search.js'
-import { formGroups, type Group } from './group.js'
+import { formGroups, type Group, type Slicing } from './group.js'
 import { advanceLastReaders } from './order.js'
 import { type Recomputable, type Renewable, recompute, renewable } from './recompute.js'
 import type { Storage } from './storage.js'
@@ -32,12 +32,14 @@ export class BandVariants {
   /**
    * @param chosen what is made again whatever the bands are
    * @param spare operations that may be spent on making tensors again in each band
+   * @param seconds predicted time of groups in their slicings
    */
   constructor(
     program: Program,
     chosen: readonly Recomputable[],
     private readonly spare: number,
     private readonly store: (program: Program, groups: readonly Group[]) => Storage,
+    private readonly seconds: (groups: readonly Group[], slicings: readonly Slicing[]) => number,
   ) {
     this.ordered = recompute(program, chosen)
     this.candidates = renewable(this.ordered)
@@ -47,7 +49,7 @@ export class BandVariants {
   within(allowed: number): BandedFit | undefined {
     for (let i = 0; this.at(i); i++) {
       const { program, storage, search } = this.at(i)!
-      const fit = search.within(allowed)
+      const fit = search.within(allowed, slicings => this.seconds(storage.groups, slicings))
       if (fit) return { program, storage, fit }
     }
     return undefined

@@ -88,8 +88,8 @@ const emitters: Record<string, (writer: CommandWriter, slice: SlicedOp) => void>
       const view = s.view(role)
       return shared ? { ...view, strides: [0, view.strides[1], view.strides[2]] } : view
     }
-    const rows = asFour(s.wanted, [0, 1] as const)[1]
-    const cols = asFour(s.wanted, [0, 1] as const)[2]
+    const [frames, rows, cols] = asFour(s.wanted, [0, 1] as const)
+    const pixel = rows[0] * asFour(q.shape, 1)[2] + cols[0]
     writer.attention(s.node.id, s.index, {
       extents: s.extents,
       heads,
@@ -97,7 +97,7 @@ const emitters: Record<string, (writer: CommandWriter, slice: SlicedOp) => void>
       time: s.node.attrs.over === 'time',
       keyExtents: [keyShape[0], keyShape[1], keyShape[2]],
       causal: s.node.attrs.causal as boolean,
-      query0: s.node.attrs.over === 'time' ? 0 : rows[0] * asFour(q.shape, 1)[2] + cols[0],
+      query0: s.node.attrs.over === 'time' ? frames[0] : pixel,
       scale: 1 / Math.sqrt(headDim),
       q: s.view('q'),
       k: key('k'),

@@ -158,11 +158,24 @@ export class StagePlanner {
     if (budget === undefined) return this.freely(ways[0]!)
     const best = this.fastest(ways, budget)
     if (best) return best
-    const residency = this.residencyAt(ways[ways.length - 1]!)
-    const allowed = budget - this.fixedBytes(residency)
-    const plan = this.assemble(residency, programs => programs.plan(allowed))!
-    if (plan.peakBytes > budget) throw refuse(plan, budget)
-    return plan
+    const least = this.least(ways, budget)
+    if (least.peakBytes > budget) throw refuse(least, budget)
+    return least
+  }
+
+  /** The plan of the least bytes: with all streamed, or with all resident where they are little more than what one op needs. */
+  private least(ways: readonly Way[], budget: number): StagePlan {
+    const leastOf = (way: Way) => {
+      const residency = this.residencyAt(way)
+      const allowed = this.allowedIn(residency, budget)
+      return this.assemble(residency, programs => programs.plan(allowed))!
+    }
+    const best = leastOf(ways[ways.length - 1]!)
+    const { streamed, streamedBytes } = best.weights
+    const largest = Math.max(0, ...streamed.map(({ bytes }) => bytes))
+    if (streamedBytes > fewWeights * largest) return best
+    const standing = leastOf(ways[0]!)
+    return standing.peakBytes < best.peakBytes ? standing : best
   }
 
   /** The fastest plan of the ways that soon give one within a budget: the more is streamed, the more time it takes at the least. */
@@ -188,7 +201,7 @@ export class StagePlanner {
   /** A plan that keeps to a budget in one way, or none that is soon found: the least is looked for in the last way alone. */
   private within(way: Way, budget: number): StagePlan | undefined {
     const residency = this.residencyAt(way)
-    const allowed = budget - this.fixedBytes(residency)
+    const allowed = this.allowedIn(residency, budget)
     if (allowed < 0 || (Number.isFinite(allowed) && allowed < this.floor())) return undefined
     const plan = this.assemble(residency, programs => programs.find(allowed))
     return plan && plan.peakBytes <= budget ? plan : undefined
@@ -200,8 +213,10 @@ export class StagePlanner {
     return this.lowest
   }
 
-  private fixedBytes({ weights }: Residency): number {
-    return aligned(this.stateBytes) + weights.bytes
+  /** What a budget leaves for programs; less than 0: not even state and weights fit. Programs begin aligned behind the state, unless they need nothing. */
+  private allowedIn({ weights }: Residency, budget: number): number {
+    const left = budget - this.stateBytes - weights.bytes
+    return left < 0 ? left : Math.max(0, budget - aligned(this.stateBytes) - weights.bytes)
   }
 
   private residencyAt({ share, spill }: Way): Residency {
@@ -292,6 +307,9 @@ interface Way {
 }
 
 const resident: Way = { share: 0, spill: false }
+
+/** Weights that are no more than so many times the largest may take less room when they stand than when they come. */
+const fewWeights = 4
 
 /** Weights laid out for one choice of what is streamed, and the planners of that choice. */
 interface Residency {

@@ -339,8 +339,12 @@ export class ProgramSearch {
     const inOrder = this.candidates.filter(candidate => chosen.includes(candidate))
     const spent = chosen.reduce((sum, { flops }) => sum + flops, 0)
     const spare = Math.max(0, this.limits.bands * flopsOfAll(this.program) - spent)
-    return new BandVariants(this.program, inOrder, spare, (program, groups) =>
-      this.store(program, groups),
+    return new BandVariants(
+      this.program,
+      inOrder,
+      spare,
+      (program, groups) => this.store(program, groups),
+      (groups, slicings) => this.costs.work(groups, slicings).seconds,
     )
   }
 
