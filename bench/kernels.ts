@@ -32,6 +32,11 @@ const rounds = Number(values.rounds)
 /** Both sides': PyTorch then holds everything in bfloat16. */
 const compute = values.compute as Compute
 const threadCounts = values.threads.split(',').map(Number)
+const cases = allCases().filter(one => `${one.family} ${one.name}`.includes(values.only))
+if (cases.length === 0) {
+  console.error(`kernels: --only: expected a word in the name of a kernel, got ${values.only}`)
+  process.exit(2)
+}
 /** Seconds of one sample, at least. */
 const sampleSeconds = 0.025
 /** Workers of the other side spin a while after their last call. */
@@ -118,7 +123,6 @@ function copyOf(one: Case, threads: number) {
 
 const python = rivalPython(['torch', 'numpy'], values.venv)
 const rival = new Rival(python, 'kernels.py', Math.max(...threadCounts))
-const cases = allCases().filter(({ family, name }) => `${family} ${name}`.includes(values.only))
 const results: Measured[] = []
 for (const threads of threadCounts) {
   for (const one of cases) {

@@ -42,6 +42,31 @@ export function pack(of: Load): Fit {
   return { ...of, packing: packBuffers(placeables(of.buffers), of.lowerBound) }
 }
 
+/** The same packed at leisure, unless that was done well; what was tried is remembered. */
+export function packAtLeisure(fit: Fit): Fit {
+  if (wellPacked(fit)) return fit
+  let better = leisurely.get(fit)
+  if (!better) {
+    const packing = packBuffers(placeables(fit.buffers), fit.lowerBound, thorough)
+    better = packing.bytes < fit.packing.bytes ? { ...fit, packing } : fit
+    leisurely.set(fit, better)
+    leisurely.set(better, better)
+  }
+  return better
+}
+
+const leisurely = new WeakMap<Fit, Fit>()
+
+/** Nodes of a search for an arena, at leisure. */
+const thorough = 30_000
+
+/** Whether an arena is as good as at its lower bound. */
+export function wellPacked({ packing, lowerBound }: Fit): boolean {
+  return packing.bytes <= lowerBound * packedWell
+}
+
+const packedWell = 1.004
+
 /** What packing needs of buffers. */
 export function placeables(buffers: readonly Buffer[]): Placeable[] {
   const at = new Map(

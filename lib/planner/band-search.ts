@@ -1,5 +1,5 @@
 import type { Tensor } from '../program/tensor.js'
-import { type Fit, type Load, load, pack } from './arrange.js'
+import { type Fit, type Load, load, pack, packAtLeisure } from './arrange.js'
 import { type Slicing, unsliced } from './group.js'
 import { GroupMemory, ScratchTable } from './group-memory.js'
 import { aligned, type Storage } from './storage.js'
@@ -34,7 +34,8 @@ export class BandSearch {
     for (const limit of [aligned(allowed), 0]) {
       for (const key of this.options(limit)) {
         if (this.loads.get(key)!.lowerBound > aligned(allowed)) continue
-        const fit = this.packed(key)
+        const quick = this.packed(key)
+        const fit = quick.packing.bytes > allowed ? packAtLeisure(quick) : quick
         if (fit.packing.bytes > allowed) continue
         found.push(fit)
         break

@@ -1,8 +1,7 @@
 import type { Node, Program } from '../program/graph.js'
 import { flopsOf, type Target } from '../program/op.js'
 import type { Tensor } from '../program/tensor.js'
-import { packBuffers } from './arena.js'
-import { arrange, type Fit, placeables } from './arrange.js'
+import { arrange, type Fit, packAtLeisure, wellPacked } from './arrange.js'
 import { BandVariants } from './band-variants.js'
 import type { CommandCosts } from './cost.js'
 import { formGroups, type Group, unsliced } from './group.js'
@@ -48,8 +47,6 @@ export class ProgramSearch {
   private renewed = false
   /** What the search found, by the bytes that were allowed. */
   private readonly found = new Map<number, Arrangement | undefined>()
-  /** What was packed at leisure. */
-  private readonly atLeisure = new WeakSet<Arrangement>()
   private banded?: BandVariants | null
 
   /**
@@ -142,11 +139,19 @@ export class ProgramSearch {
   }
 
   private search(allowed: number): Arrangement | undefined {
+    let found: Arrangement | undefined
     for (const variant of this.variantsWithin(allowed)) {
-      const found = this.partitioned(variant, allowed)
-      if (found) return found
+      found = this.partitioned(variant, allowed)
+      if (found) break
     }
-    return this.bands()?.within(allowed)
+    const inBands = this.bands()?.within(allowed)
+    return inBands && found && this.seconds(found) <= this.seconds(inBands)
+      ? found
+      : (inBands ?? found)
+  }
+
+  private seconds({ storage, fit }: Arrangement): number {
+    return this.costs.work(storage.groups, fit.slicings).seconds
   }
 
   /** The variant that makes the least again of those that may fit, with its last buffer's end and without, and the narrowest. */
@@ -179,30 +184,28 @@ export class ProgramSearch {
    * less, and at last the limit itself is lowered.
    */
   private partitioned(variant: Variant, allowed: number): Arrangement | undefined {
-    const fits = (found: Arrangement | undefined) => found && found.fit.packing.bytes <= allowed
+    const fitting = (found: Arrangement | undefined) => {
+      if (!found || found.fit.lowerBound > aligned(allowed)) return undefined
+      // A larger budget would pack the same at leisure; then it fits this one.
+      const tight = found.fit.packing.bytes <= allowed ? found : this.repacked(found)
+      return tight.fit.packing.bytes <= allowed ? tight : undefined
+    }
     // Limits count every size rounded up; the arena's bytes end with the last one's own.
     if (aligned(allowed) > allowed) {
-      const found = this.packed(variant, aligned(allowed), allowed, [1])
-      if (fits(found)) return found
+      const found = fitting(this.packed(variant, aligned(allowed), allowed, [1]))
+      if (found) return found
     }
     const least = variant.partitioner.bottleneck().bytes
     const lowest = Math.max(least, allowed * lowestLimit)
     for (let limit = allowed; ; limit = Math.max(lowest, limit * tighter)) {
-      const found = this.packed(variant, limit, allowed)
-      if (fits(found)) return found
+      const found = fitting(this.packed(variant, limit, allowed))
+      if (found) return found
       if (limit <= lowest) return undefined
     }
   }
 
-  /** An arrangement that has room to spare, packed at leisure where that was not done well. */
   private repacked(arrangement: Arrangement): Arrangement {
-    const { fit } = arrangement
-    if (wellPacked(fit) || this.atLeisure.has(arrangement)) return arrangement
-    const packing = packBuffers(placeables(fit.buffers), fit.lowerBound, thorough)
-    const better = packing.bytes < fit.packing.bytes
-    const result = better ? { ...arrangement, fit: { ...fit, packing } } : arrangement
-    this.atLeisure.add(result)
-    return result
+    return { ...arrangement, fit: packAtLeisure(arrangement.fit) }
   }
 
   private leastOf(variant: Variant): Arrangement {
@@ -364,16 +367,6 @@ function flopsOfAll({ nodes }: Program): number {
 
 /** Frames up to which bands of rows are tried. */
 const fewFrames = 2
-
-function wellPacked({ packing, lowerBound }: Fit): boolean {
-  return packing.bytes <= lowerBound * packedWell
-}
-
-/** An arena this close to its lower bound is as good as at it. */
-const packedWell = 1.004
-
-/** Nodes of a search for an arena, at leisure. */
-const thorough = 30_000
 
 /** How much of a limit groups take that can do with less, tried one after another until the arena packs. */
 const roomyShares = [1, 0.96, 0.9]

@@ -30,6 +30,7 @@ test('counts and choices are checked', async () => {
     [['--rounds', '0'], /--rounds: expected a positive integer, got 0/],
     [['--threads', '1,x'], /--threads: expected a positive integer, got x/],
     [['--threads', '1,'], /--threads: expected a positive integer, got none/],
+    [['--only', 'zzz'], /--only: expected a word in the name of a kernel, got zzz/],
     [['--compute', 'f16'], /--compute: expected one of f32, bf16, got f16/],
   ] as const) {
     const { code, stderr } = await run('kernels', ...options)

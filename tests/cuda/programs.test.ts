@@ -1,7 +1,8 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { BudgetError } from '../../lib/errors.js'
-import type { Program } from '../../lib/program/index.js'
+import { activation, attention, type Program, program } from '../../lib/program/index.js'
+import type { Tensor } from '../../lib/program/tensor.js'
 import { type CompileOptions, compile, planProgramOf } from '../../lib/runtime/executable.js'
 import { interpret } from '../support/interpreter.js'
 import {
@@ -78,23 +79,43 @@ test('random programs agree with the reference, sliced to the same bits', async 
 test('the end of a decoder, in bands of rows', async () => {
   await agrees(decoderLike(9, 7), 3)
   // And with what stands at full resolution made again in each band.
-  const program = decoderLike(9, 7, 32)
+  const decoder = decoderLike(9, 7, 32)
   const dear = { recompute: 1, spill: false, streaming: 'never' } as const
-  await agrees(program, 4, dear)
-  const { weights } = randomValues(program, 4)
-  const budget = smallest(program, 4, 'f16', dear)
+  await agrees(decoder, 4, dear)
+  const { weights } = randomValues(decoder, 4)
+  const budget = smallest(decoder, 4, 'f16', dear)
   const options = { device: gpu, dtype: 'f16', weights, budget, ...dear } as const
-  const { nodes } = planProgramOf(program, options).programs.main!.program
+  const { nodes } = planProgramOf(decoder, options).programs.main!.program
   assert.ok(nodes.some(({ name }) => name.endsWith('(again)')))
 })
 
+test('attention over frames that sees no later one, in slices of frames', async () => {
+  for (const shape of [
+    [5, 2, 2, 16],
+    [19, 1, 3, 40],
+  ]) {
+    const causal = program('causal', ({ input }) => {
+      const [q, k, v] = ['q', 'k', 'v'].map(name => input(name, shape)) as [Tensor, Tensor, Tensor]
+      const made = attention(activation(q, 'silu'), k, v, { heads: 1, over: 'time', causal: true })
+      return { sample: made }
+    })
+    const expected = expectedOf(causal, 3)
+    for (const dtype of ['f32', 'f16'] as const) {
+      const whole = await execute(causal, 3, { dtype, slices: 1 })
+      assert.ok(difference(whole.values, expected).relative < tolerance[dtype])
+      const sliced = await execute(causal, 3, { dtype, slices: 3 })
+      assert.equal(sliced.values, whole.values, `${shape} ${dtype}`)
+    }
+  }
+})
+
 test('skips that wait on the host', async () => {
-  const program = skipLike(3, 8, 6)
-  await agrees(program, 7)
-  const { weights } = randomValues(program, 7)
-  const budget = smallest(program, 7, 'f16', {})
+  const skips = skipLike(3, 8, 6)
+  await agrees(skips, 7)
+  const { weights } = randomValues(skips, 7)
+  const budget = smallest(skips, 7, 'f16', {})
   const options = { device: gpu, dtype: 'f16', weights, budget } as const
-  const { hostBytes, programs } = planProgramOf(program, options)
+  const { hostBytes, programs } = planProgramOf(skips, options)
   assert.ok(hostBytes > 0)
   assert.ok(programs.main!.program.nodes.some(({ op }) => op === 'move'))
 })

@@ -2,7 +2,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { BudgetError } from '../../lib/errors.js'
 import { planStage, type StagePlan } from '../../lib/planner/plan.js'
-import type { Program } from '../../lib/program/graph.js'
+import { layerNorm, linear, type Program, program } from '../../lib/program/index.js'
 import { checkPlan } from '../support/memory-model.js'
 import { decoderLike, randomProgram, temporalDecoderLike } from '../support/random-program.js'
 
@@ -85,6 +85,43 @@ test('a temporal decoder lies over what it is made of, makes tensors again for a
       spent.buffers.some(({ tied }) => tied),
       `${name}: nothing lies over anything`,
     )
+  }
+})
+
+test('the peak of a free plan is enough, and what a refusal names is no more, down to a few bytes of weights', () => {
+  const target = { backend: 'cpu', threads: 1 }
+  for (const channels of [7, 8, 17]) {
+    for (const shape of [
+      [1, 3, 9, channels],
+      [3, 2, 5, channels],
+      [2, 5, 32, channels],
+    ]) {
+      const made = program('small', ({ input, weight }) => {
+        const x = input('x', shape)
+        const normed = layerNorm(x, weight('g', [channels]), weight('b', [channels]))
+        return channels === 8
+          ? { sample: normed }
+          : { sample: linear(normed, weight('w', [9, channels])) }
+      })
+      const spec = { name: 'small', state: { 'in:x': { shape, dtype: 'f32' as const } } }
+      const under = (budget?: number) =>
+        planStage(
+          { ...spec, programs: { main: made } },
+          { target, weightDtype: () => 'f32', budget },
+        )
+      const free = under().peakBytes
+      assert.ok(under(free).peakBytes <= free)
+      try {
+        under(0)
+        assert.unreachable()
+      } catch (error) {
+        assert.instance(error, BudgetError)
+        const { needed } = error as BudgetError
+        assert.ok(needed <= free, `${shape}: ${needed} needed, ${free} free`)
+        assert.ok(under(needed).peakBytes <= needed)
+        assert.throws(() => under(needed - 64))
+      }
+    }
   }
 })
 

@@ -2,7 +2,8 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { leastBudget } from '../../lib/planner/least-budget.js'
 import type { StagePlan } from '../../lib/planner/plan.js'
-import { add, mul, type Program, program } from '../../lib/program/index.js'
+import { activation, add, attention, mul, type Program, program } from '../../lib/program/index.js'
+import type { Tensor } from '../../lib/program/tensor.js'
 import {
   type CompileOptions,
   openProgram,
@@ -106,6 +107,29 @@ test('numbers of each frame repeat over its positions, one pixel too', async () 
     for (const slices of [1, 2, 3]) {
       const { values } = await execute(repeating, 1, { slices })
       assert.ok(difference(values, expected).max < 1e-6, `${shape} in ${slices}`)
+    }
+  }
+})
+
+test('attention over frames that sees no later one is the same in any slices of frames', async () => {
+  for (const shape of [
+    [4, 1, 1, 8],
+    [5, 2, 2, 8],
+    [16, 1, 300, 8],
+    [9, 3, 2, 48],
+  ]) {
+    const causal = program('causal', ({ input }) => {
+      const [q, k, v] = ['q', 'k', 'v'].map(name => input(name, shape)) as [Tensor, Tensor, Tensor]
+      const made = attention(activation(q, 'silu'), k, v, { heads: 1, over: 'time', causal: true })
+      return { sample: made }
+    })
+    const { inputs } = randomValues(causal, 3)
+    const expected = interpret(causal, { inputs, weights: () => undefined }).sample!
+    const whole = await execute(causal, 3, { slices: 1, threads: 1 })
+    assert.ok(difference(whole.values, expected).max < 1e-5, `${shape}`)
+    for (const slices of [2, 3, 100]) {
+      const { values } = await execute(causal, 3, { slices })
+      assert.equal(values, whole.values, `${shape} in ${slices}`)
     }
   }
 })

@@ -98,7 +98,8 @@ inline f32x16 sigmoid(f32x16 x) {
 
 /** erf(x), absolute error below 5e-7: Abramowitz and Stegun 7.1.26. */
 inline f32x16 erf(f32x16 x) {
-  const f32x16 a = abs(x), one = splat(1.0f);
+  // From 6 on it is 1; a reciprocal of infinity would not be 0.
+  const f32x16 a = min(splat(8.0f), abs(x)), one = splat(1.0f);
   const f32x16 t = reciprocal(fma(a, splat(0.3275911f), one));
   f32x16 p = splat(1.061405429f);
   p = fma(p, t, splat(-1.453152027f));

@@ -172,6 +172,11 @@ test('unary: NaN stays, infinity is no NaN to sigmoid', async () => {
   assert.ok(Number.isNaN(nan))
   assert.ok(Math.abs(above! - 1) < 2e-7)
   assert.ok(below! >= 0 && below! < 1e-37)
+  for (const act of [actCode.silu, actCode.gelu, actCode.quick_gelu, actCode.gelu_tanh]) {
+    const [nothing, most] = new Float32Array((await run(act)).buffer, out, 2)
+    assert.ok(Number.isNaN(nothing))
+    assert.is(most, Number.POSITIVE_INFINITY)
+  }
 })
 
 /** Every finite pattern of a 16-bit type, and infinities. */
