@@ -3,6 +3,12 @@ import { type ParseArgsConfig, parseArgs } from 'node:util'
 type Options = NonNullable<ParseArgsConfig['options']>
 type Values<T extends Options> = ReturnType<typeof parseArgs<{ options: T }>>['values']
 
+/** Says in a line what is wrong with a benchmark's options, and ends with code 2. */
+export function refuseOption(name: string, what: string): never {
+  console.error(`${name}: ${what}; --help lists the options`)
+  process.exit(2)
+}
+
 /**
  * A benchmark's options. For `--help` prints them and ends; for one that is none, or no count, says so in a line and ends with code 2.
  * @param counts options that are positive integers, or several with commas between
@@ -14,10 +20,7 @@ export function benchArguments<const T extends Options>(
   counts: readonly (keyof T & string)[] = [],
   choices: Readonly<Record<string, readonly string[]>> = {},
 ): Values<T> {
-  const refuse = (what: string): never => {
-    console.error(`${name}: ${what}; --help lists the options`)
-    process.exit(2)
-  }
+  const refuse = (what: string) => refuseOption(name, what)
   const parse = () => {
     try {
       return parseArgs({ options: { ...options, help: { type: 'boolean' } } }).values

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { formatTable } from '../lib/pipelines/pipeline-plan.js'
 import type { Compute } from '../lib/runtime/device.js'
 import { native } from '../lib/runtime/native.js'
-import { benchArguments } from './arguments.js'
+import { benchArguments, refuseOption } from './arguments.js'
 import { allCases, type Case, copyCase, type Family } from './kernels/cases.js'
 import { peakRate, prepare } from './kernels/ours.js'
 import { provenance } from './provenance.js'
@@ -33,10 +33,8 @@ const rounds = Number(values.rounds)
 const compute = values.compute as Compute
 const threadCounts = values.threads.split(',').map(Number)
 const cases = allCases().filter(one => `${one.family} ${one.name}`.includes(values.only))
-if (cases.length === 0) {
-  console.error(`kernels: --only: expected a word in the name of a kernel, got ${values.only}`)
-  process.exit(2)
-}
+if (cases.length === 0)
+  refuseOption('kernels', `--only: expected a word in the name of a kernel, got ${values.only}`)
 /** Seconds of one sample, at least. */
 const sampleSeconds = 0.025
 /** Workers of the other side spin a while after their last call. */

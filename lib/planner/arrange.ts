@@ -1,3 +1,4 @@
+import type { Program } from '../program/graph.js'
 import { type Packing, type Placeable, packBuffers } from './arena.js'
 import type { Slicing } from './group.js'
 import { allBuffers, type Buffer, peakOf, type Storage } from './storage.js'
@@ -11,6 +12,13 @@ export interface Fit {
   lowerBound: number
   /** Time of the peak. */
   time: number
+}
+
+/** A program with its groups, slicings and arena. */
+export interface Arrangement {
+  readonly program: Program
+  readonly storage: Storage
+  readonly fit: Fit
 }
 
 /** Chosen slice counts for every group that can be sliced, instead of a search. */

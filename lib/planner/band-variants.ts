@@ -1,6 +1,6 @@
 import type { Program } from '../program/graph.js'
 import type { Tensor } from '../program/tensor.js'
-import type { Fit } from './arrange.js'
+import type { Arrangement } from './arrange.js'
 import { BandSearch } from './band-search.js'
 import { formGroups, type Group, type Slicing } from './group.js'
 import { advanceLastReaders } from './order.js'
@@ -13,11 +13,6 @@ interface Banded {
   readonly storage: Storage
   readonly search: BandSearch
   readonly renewed: readonly Renewable[]
-}
-
-/** A program's bands with an arena. */
-export interface BandedFit extends Pick<Banded, 'program' | 'storage'> {
-  readonly fit: Fit
 }
 
 /**
@@ -46,7 +41,7 @@ export class BandVariants {
   }
 
   /** The variant that makes the least again and whose arena stays within `allowed` bytes, in as few bands as it takes. */
-  within(allowed: number): BandedFit | undefined {
+  within(allowed: number): Arrangement | undefined {
     for (let i = 0; this.at(i); i++) {
       const { program, storage, search } = this.at(i)!
       const fit = search.within(allowed, slicings => this.seconds(storage.groups, slicings))
@@ -56,8 +51,8 @@ export class BandVariants {
   }
 
   /** The smallest arena of all. */
-  least(): BandedFit | undefined {
-    let best: BandedFit | undefined
+  least(): Arrangement | undefined {
+    let best: Arrangement | undefined
     for (let i = 0; this.at(i); i++) {
       const { program, storage, search } = this.at(i)!
       const fit = search.least()

@@ -124,10 +124,9 @@ export class CommandCosts {
   }
 
   /** Seconds of all commands of a group. */
-  group(group: Group, slicing: Slicing): number {
+  group(group: Group, slicing: Slicing, halos = haloParts(group, slicing)): number {
     const outer = group.axis === undefined ? whole : partsOf(group.extent, slicing)
     const inner = group.inner.map(({ extent }, i) => partsOf(extent, { chunk: slicing.inner[i]! }))
-    const halos = haloParts(group, slicing)
     let seconds = 0
     group.nodes.forEach((node, index) => {
       const at = group.inner.findIndex(({ first, last }) => first <= index && index <= last)
@@ -149,8 +148,9 @@ export class CommandCosts {
   work(groups: readonly Group[], slicings: readonly Slicing[]): Work {
     const work = { flops: 0, bytes: 0, seconds: 0 }
     for (const group of groups) {
-      work.seconds += this.group(group, slicings[group.id]!)
-      const halos = haloParts(group, slicings[group.id]!)
+      const slicing = slicings[group.id]!
+      const halos = haloParts(group, slicing)
+      work.seconds += this.group(group, slicing, halos)
       for (const [index, node] of group.nodes.entries()) {
         const spec = opSpec(node.op)
         const parts = halos.get(index) ?? whole

@@ -32,8 +32,7 @@ export function recomputable(program: Program): Recomputable[] {
   const step = new Map(program.nodes.map((node, i) => [node, i]))
   const producers = new Map(program.nodes.map(node => [node.output, node]))
   const readers = readersOf(program)
-  const lastRead = (tensor: Tensor) =>
-    Math.max(...(readers.get(tensor) ?? []).map(reader => step.get(reader)!))
+  const lastRead = lastReads(step, readers)
   /** What a node reads that is gone at a step. */
   const goneAt = ({ inputs }: Node, at: number): Tensor[] =>
     inputs
@@ -63,7 +62,7 @@ export function recomputable(program: Program): Recomputable[] {
       flops: makers.reduce((sum, node) => sum + flopsOf(node), 0),
     })
   }
-  return found.sort((a, b) => a.flops / a.bytes - b.flops / b.bytes || a.tensor.id - b.tensor.id)
+  return found.sort(byPrice)
 }
 
 /** A tensor that need never be whole: it is made once for its statistics, and again, some rows at a time, for each other reader. */
@@ -84,8 +83,7 @@ export interface Renewable {
 export function renewable(program: Program): Renewable[] {
   const step = new Map(program.nodes.map((node, i) => [node, i]))
   const readers = readersOf(program)
-  const lastRead = (tensor: Tensor) =>
-    Math.max(...(readers.get(tensor) ?? []).map(reader => step.get(reader)!))
+  const lastRead = lastReads(step, readers)
   const found: Renewable[] = []
   for (const { tensor, producer, uses } of waits(program, readers)) {
     const [, first, ...late] = uses
@@ -103,7 +101,23 @@ export function renewable(program: Program): Renewable[] {
     })
     found.push({ tensor, parts, bytes, flops: own * late.length })
   }
-  return found.sort((a, b) => a.flops / a.bytes - b.flops / b.bytes || a.tensor.id - b.tensor.id)
+  return found.sort(byPrice)
+}
+
+/** The step of each tensor's last reader. */
+function lastReads(
+  step: ReadonlyMap<Node, number>,
+  readers: ReadonlyMap<Tensor, readonly Node[]>,
+): (tensor: Tensor) => number {
+  return tensor => Math.max(...(readers.get(tensor) ?? []).map(reader => step.get(reader)!))
+}
+
+/** Operations per byte. */
+function byPrice(
+  a: Pick<Renewable, 'flops' | 'bytes' | 'tensor'>,
+  b: Pick<Renewable, 'flops' | 'bytes' | 'tensor'>,
+): number {
+  return a.flops / a.bytes - b.flops / b.bytes || a.tensor.id - b.tensor.id
 }
 
 /** The program with the makers of `chosen` run again before their late readers. */

@@ -1,10 +1,10 @@
 import type { Node, Program } from '../program/graph.js'
 import { flopsOf, type Target } from '../program/op.js'
 import type { Tensor } from '../program/tensor.js'
-import { arrange, type Fit, packAtLeisure, wellPacked } from './arrange.js'
+import { type Arrangement, arrange, packAtLeisure, wellPacked } from './arrange.js'
 import { BandVariants } from './band-variants.js'
 import type { CommandCosts } from './cost.js'
-import { formGroups, type Group, unsliced } from './group.js'
+import { formGroups, type Group, type Slicing, unsliced } from './group.js'
 import { ScratchTable } from './group-memory.js'
 import { gatherSmallWork } from './order.js'
 import { Partitioner, type SharedMemories } from './partition.js'
@@ -12,13 +12,6 @@ import { type Recomputable, recomputable, recompute } from './recompute.js'
 import { type Spillable, spill, spillable } from './spill.js'
 import { aligned, assignStorage, type Overlays, type Storage } from './storage.js'
 import type { Streaming } from './streaming.js'
-
-/** A program with its groups, slicings and arena. */
-export interface Arrangement {
-  readonly program: Program
-  readonly storage: Storage
-  readonly fit: Fit
-}
 
 /** A program in which some tensors are made again, some lie over others, and some wait on the host. */
 interface Variant {
@@ -145,13 +138,12 @@ export class ProgramSearch {
       if (found) break
     }
     const inBands = this.bands()?.within(allowed)
-    return inBands && found && this.seconds(found) <= this.seconds(inBands)
-      ? found
-      : (inBands ?? found)
+    const seconds = ({ storage, fit }: Arrangement) => this.seconds(storage.groups, fit.slicings)
+    return inBands && found && seconds(found) <= seconds(inBands) ? found : (inBands ?? found)
   }
 
-  private seconds({ storage, fit }: Arrangement): number {
-    return this.costs.work(storage.groups, fit.slicings).seconds
+  private seconds(groups: readonly Group[], slicings: readonly Slicing[]): number {
+    return groups.reduce((sum, group) => sum + this.costs.group(group, slicings[group.id]!), 0)
   }
 
   /** The variant that makes the least again of those that may fit, with its last buffer's end and without, and the narrowest. */
@@ -204,6 +196,7 @@ export class ProgramSearch {
     }
   }
 
+  /** Packed at leisure where that was not done well. */
   private repacked(arrangement: Arrangement): Arrangement {
     return { ...arrangement, fit: packAtLeisure(arrangement.fit) }
   }
@@ -347,7 +340,7 @@ export class ProgramSearch {
       inOrder,
       spare,
       (program, groups) => this.store(program, groups),
-      (groups, slicings) => this.costs.work(groups, slicings).seconds,
+      (groups, slicings) => this.seconds(groups, slicings),
     )
   }
 

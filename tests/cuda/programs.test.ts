@@ -1,11 +1,11 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { BudgetError } from '../../lib/errors.js'
-import { activation, attention, type Program, program } from '../../lib/program/index.js'
-import type { Tensor } from '../../lib/program/tensor.js'
+import type { Program } from '../../lib/program/index.js'
 import { type CompileOptions, compile, planProgramOf } from '../../lib/runtime/executable.js'
 import { interpret } from '../support/interpreter.js'
 import {
+  causalOverFrames,
   decoderLike,
   randomProgram,
   randomValues,
@@ -94,11 +94,7 @@ test('attention over frames that sees no later one, in slices of frames', async 
     [5, 2, 2, 16],
     [19, 1, 3, 40],
   ]) {
-    const causal = program('causal', ({ input }) => {
-      const [q, k, v] = ['q', 'k', 'v'].map(name => input(name, shape)) as [Tensor, Tensor, Tensor]
-      const made = attention(activation(q, 'silu'), k, v, { heads: 1, over: 'time', causal: true })
-      return { sample: made }
-    })
+    const causal = causalOverFrames(shape)
     const expected = expectedOf(causal, 3)
     for (const dtype of ['f32', 'f16'] as const) {
       const whole = await execute(causal, 3, { dtype, slices: 1 })

@@ -11,6 +11,14 @@ interface Life {
   size: number
 }
 
+/** @param length of a life; 0: it is never alive */
+function randomLives(random: () => number, count: number, length: () => number): Life[] {
+  return Array.from({ length: count }, () => {
+    const start = Math.floor(100 * random())
+    return { start, end: start + length(), size: Math.floor(30 * random()) }
+  })
+}
+
 /** Most alive at one moment. */
 function boundOf(lives: readonly Life[]): number {
   const alive = (at: number) =>
@@ -32,14 +40,9 @@ function check(lives: readonly Life[], offsets: Float64Array, height: number): v
 test('random lives do not overlap, whatever the goal', () => {
   for (let seed = 0; seed < 40; seed++) {
     const random = generator(seed)
-    const lives = Array.from({ length: 1 + Math.floor(80 * random()) }, () => {
-      const start = Math.floor(100 * random())
-      return {
-        start,
-        end: start + Math.floor(random() ** 3 * 60),
-        size: Math.floor(30 * random()),
-      }
-    })
+    const lives = randomLives(random, 1 + Math.floor(80 * random()), () =>
+      Math.floor(random() ** 3 * 60),
+    )
     const bound = boundOf(lives)
     for (const goal of [0, bound, 2 * bound]) {
       const { offsets, height } = packFromTwoEnds(lives, bound, goal)
@@ -70,14 +73,9 @@ test('in queues: random lives do not overlap, and tensors whose bands take turns
   }
   for (let seed = 0; seed < 20; seed++) {
     const random = generator(seed)
-    const lives = Array.from({ length: 2 + Math.floor(60 * random()) }, () => {
-      const start = Math.floor(100 * random())
-      return {
-        start,
-        end: start + 1 + Math.floor(50 * random()),
-        size: 1 + Math.floor(30 * random()),
-      }
-    })
+    const lives = randomLives(random, 2 + Math.floor(60 * random()), () =>
+      Math.floor(1 + 50 * random()),
+    )
     const { offsets, height } = packed(lives)
     check(lives, offsets, height)
   }

@@ -2,8 +2,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { leastBudget } from '../../lib/planner/least-budget.js'
 import type { StagePlan } from '../../lib/planner/plan.js'
-import { activation, add, attention, mul, type Program, program } from '../../lib/program/index.js'
-import type { Tensor } from '../../lib/program/tensor.js'
+import { add, mul, type Program, program } from '../../lib/program/index.js'
 import {
   type CompileOptions,
   openProgram,
@@ -12,6 +11,7 @@ import {
 } from '../../lib/runtime/executable.js'
 import { interpret } from '../support/interpreter.js'
 import {
+  causalOverFrames,
   decoderLike,
   randomProgram,
   randomValues,
@@ -118,11 +118,7 @@ test('attention over frames that sees no later one is the same in any slices of 
     [16, 1, 300, 8],
     [9, 3, 2, 48],
   ]) {
-    const causal = program('causal', ({ input }) => {
-      const [q, k, v] = ['q', 'k', 'v'].map(name => input(name, shape)) as [Tensor, Tensor, Tensor]
-      const made = attention(activation(q, 'silu'), k, v, { heads: 1, over: 'time', causal: true })
-      return { sample: made }
-    })
+    const causal = causalOverFrames(shape)
     const { inputs } = randomValues(causal, 3)
     const expected = interpret(causal, { inputs, weights: () => undefined }).sample!
     const whole = await execute(causal, 3, { slices: 1, threads: 1 })

@@ -216,6 +216,14 @@ export function randomValues(
   }
 }
 
+/** Attention over frames of which none sees a later one. @param shape [frames, rows, cols, channels] */
+export function causalOverFrames(shape: readonly number[]): Program {
+  return program(`causal-${shape.join('x')}`, ({ input }) => {
+    const [q, k, v] = ['q', 'k', 'v'].map(name => input(name, shape)) as [Tensor, Tensor, Tensor]
+    return { sample: attention(silu(q), k, v, { heads: 1, over: 'time', causal: true }) }
+  })
+}
+
 /** The end of a decoder in small: upsampling, a residual block that narrows, one that does not, at full resolution. */
 export function decoderLike(rows: number, cols: number, wide = 16): Program {
   return program(`decoder-${rows}x${cols}`, trace => {

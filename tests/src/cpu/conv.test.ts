@@ -8,7 +8,8 @@ import {
   type View,
 } from '../../../lib/planner/commands.js'
 import { activate, gelu, roundTo } from '../../support/interpreter-math.js'
-import { type Act, type Case, cases, pairs, phased } from './conv-cases.js'
+import { type Act, type Case, cases } from './conv-cases.js'
+import { pairs, phased } from './conv-cases-cpu.js'
 import {
   activations,
   check,
