@@ -40,8 +40,11 @@ export function arrange(storage: Storage, slicings: Slicing[]): Fit {
 /** What is alive when for given slicings; its arena is not packed yet. */
 export type Load = Omit<Fit, 'packing'>
 
-export function load(storage: Storage, slicings: Slicing[]): Load {
-  const buffers = allBuffers(storage, slicings)
+export function load(
+  storage: Storage,
+  slicings: Slicing[],
+  buffers = allBuffers(storage, slicings),
+): Load {
   const peak = peakOf(buffers)
   return { slicings, buffers, lowerBound: peak.bytes, time: peak.step }
 }

@@ -2,6 +2,7 @@ import type { Tensor } from '../program/tensor.js'
 import { type Fit, type Load, load, pack, packAtLeisure } from './arrange.js'
 import { type Slicing, unsliced } from './group.js'
 import { GroupMemory, ScratchTable } from './group-memory.js'
+import { KeptBands } from './kept-bands.js'
 import { aligned, type Storage } from './storage.js'
 
 /** A slicing of a group, and the most bytes alive while it runs. */
@@ -19,30 +20,58 @@ export class BandSearch {
   private readonly choices: readonly (readonly Candidate[])[]
   private readonly loads = new Map<string, Load>()
   private readonly fits = new Map<string, Fit>()
+  private readonly kept = new Map<string, KeptBands>()
 
-  constructor(private readonly storage: Storage) {
+  /** @param units groups that keep as many bands as each other, from which on tensors are made again in them */
+  constructor(
+    private readonly storage: Storage,
+    private readonly units: readonly (readonly number[])[] = [],
+  ) {
     const scratch = new ScratchTable(storage.target)
     this.choices = storage.groups.map(group => candidates(new GroupMemory(storage, group, scratch)))
   }
 
   /**
-   * The fewest bands with which the arena stays within `allowed` bytes: of the groups over that, or of all that can be, whichever is faster.
+   * The fastest found of which the arena stays within `allowed` bytes, in bands of the groups over that, or of all that can be: the fewest
+   * bands; where tensors are made again, any number of them, of which as many are kept as there is room for.
    * @param seconds predicted time of slicings
    */
   within(allowed: number, seconds: (slicings: readonly Slicing[]) => number): Fit | undefined {
-    const found: Fit[] = []
+    const found = new Map<Load, number>()
     for (const limit of [aligned(allowed), 0]) {
       for (const key of this.options(limit)) {
-        if (this.loads.get(key)!.lowerBound > aligned(allowed)) continue
-        const quick = this.packed(key)
-        const fit = quick.packing.bytes > allowed ? packAtLeisure(quick) : quick
-        if (fit.packing.bytes > allowed) continue
-        found.push(fit)
-        break
+        const all = this.loads.get(key)!
+        if (all.lowerBound > aligned(allowed)) continue
+        for (const each of [all, ...this.keeping(key, allowed)])
+          if (!found.has(each)) found.set(each, seconds(each.slicings))
       }
     }
-    const [some, all] = found
-    return all && seconds(all.slicings) < seconds(some!.slicings) ? all : some
+    for (const [each] of [...found].sort(([, a], [, b]) => a - b)) {
+      const fit = this.fitting(each, allowed)
+      if (fit) return fit
+    }
+    return undefined
+  }
+
+  /** The arena for a load, where it stays within `allowed` bytes. */
+  private fitting(of: Load, allowed: number): Fit | undefined {
+    const quick = this.packed(of)
+    const fit = quick.packing.bytes > allowed ? packAtLeisure(quick) : quick
+    return fit.packing.bytes <= allowed ? fit : undefined
+  }
+
+  /** The same with as many bands kept as there is room for, and with some fewer, should packing leave gaps. */
+  private keeping(key: string, allowed: number): Load[] {
+    if (this.units.length === 0) return []
+    let kept = this.kept.get(key)
+    if (!kept) {
+      kept = new KeptBands(this.storage, this.loads.get(key)!, this.units)
+      this.kept.set(key, kept)
+    }
+    // At fixed limits, so that what was found at one of them is found again with its own peak as the budget.
+    const step = this.loads.get(key)!.lowerBound / limitsBelow
+    const next = Math.floor(allowed / step) * step
+    return [aligned(allowed), next, next - step].map(limit => kept.most(limit))
   }
 
   /** The bands with the smallest arena. */
@@ -52,7 +81,7 @@ export class BandSearch {
     let best: Fit | undefined
     for (const key of keys.sort((a, b) => bound(a) - bound(b))) {
       if (best && best.packing.bytes <= bound(key)) break
-      const fit = this.packed(key)
+      const fit = this.packed(this.loads.get(key)!)
       if (!best || fit.packing.bytes < best.packing.bytes) best = fit
     }
     return best
@@ -88,10 +117,11 @@ export class BandSearch {
     }
   }
 
-  private packed(key: string): Fit {
+  private packed(of: Load): Fit {
+    const key = JSON.stringify(of.slicings)
     let fit = this.fits.get(key)
     if (!fit) {
-      fit = pack(this.loads.get(key)!)
+      fit = pack(of)
       this.fits.set(key, fit)
     }
     return fit
@@ -129,6 +159,9 @@ function candidates(memory: GroupMemory): Candidate[] {
 
 /** A finer slicing that saves less than this share of a group's bytes is not worth its commands. */
 const leastGain = 1 - 1 / 256
+
+/** Limits below the least load, in even steps: one or two below what is allowed leave room for gaps. */
+const limitsBelow = 256
 
 const fewestBands = 8
 const mostBands = 128

@@ -2,7 +2,7 @@ import type { Program } from '../program/graph.js'
 import type { Tensor } from '../program/tensor.js'
 import type { Arrangement } from './arrange.js'
 import { BandSearch } from './band-search.js'
-import { formGroups, type Group, type Slicing } from './group.js'
+import { formGroups, type Group, type Slicing, unsliced } from './group.js'
 import { advanceLastReaders } from './order.js'
 import { type Recomputable, type Renewable, recompute, renewable } from './recompute.js'
 import type { Storage } from './storage.js'
@@ -17,7 +17,7 @@ interface Banded {
 
 /**
  * Bands of rows, and where those are not enough, with ever more tensors that are never whole: made once for their statistics and again in
- * each band, the cheapest first of those that are alive at the peak. A variant's peak may stay where it was: the next one's is elsewhere.
+ * the bands that are not kept, the cheapest first of those that are alive at the peak. A variant's peak may stay where it was: the next one's is elsewhere.
  */
 export class BandVariants {
   private readonly variants: Banded[] = []
@@ -36,18 +36,25 @@ export class BandVariants {
     private readonly store: (program: Program, groups: readonly Group[]) => Storage,
     private readonly seconds: (groups: readonly Group[], slicings: readonly Slicing[]) => number,
   ) {
-    this.ordered = recompute(program, chosen)
+    this.ordered = advanceLastReaders(recompute(program, chosen).program)
     this.candidates = renewable(this.ordered)
   }
 
-  /** The variant that makes the least again and whose arena stays within `allowed` bytes, in as few bands as it takes. */
+  /** The fastest variant whose arena stays within `allowed` bytes. */
   within(allowed: number): Arrangement | undefined {
-    for (let i = 0; this.at(i); i++) {
+    const { groups } = this.at(0)!.storage
+    const enough = this.seconds(groups, groups.map(unsliced)) * fastEnough
+    let best: Arrangement | undefined
+    let least = Number.POSITIVE_INFINITY
+    for (let i = 0; this.at(i) && least > enough; i++) {
       const { program, storage, search } = this.at(i)!
-      const fit = search.within(allowed, slicings => this.seconds(storage.groups, slicings))
-      if (fit) return { program, storage, fit }
+      const seconds = (slicings: readonly Slicing[]) => this.seconds(storage.groups, slicings)
+      const fit = search.within(allowed, seconds)
+      if (!fit || seconds(fit.slicings) >= least) continue
+      best = { program, storage, fit }
+      least = seconds(fit.slicings)
     }
-    return undefined
+    return best
   }
 
   /** The smallest arena of all. */
@@ -86,15 +93,31 @@ export class BandVariants {
 
   private variant(renewed: readonly Renewable[]): Banded {
     const parts = renewed.flatMap(each => each.parts)
-    const renewing = recompute(this.ordered, parts)
-    const program = advanceLastReaders(renewing)
-    const known = new Set(this.ordered.nodes.map(({ output }) => output))
-    const again = new Set(
-      program.nodes.map(({ output }) => output).filter(made => !known.has(made)),
-    )
+    const { program, again } = recompute(this.ordered, parts)
     const storage = this.store(program, formGroups(program, [1], again))
-    return { program, storage, search: new BandSearch(storage), renewed }
+    const search = new BandSearch(storage, unitsOf(storage.groups, renewed))
+    return { program, storage, search, renewed }
   }
+}
+
+/** Beside the time of nothing sliced: the variants after such a one, which make more again, are not looked at. */
+const fastEnough = 1.01
+
+/** The groups in which each is made again, or is kept instead; those of several at once where they share a group. */
+function unitsOf(groups: readonly Group[], renewed: readonly Renewable[]): number[][] {
+  let units: number[][] = []
+  for (const { parts } of renewed) {
+    const made = new Set(parts.flatMap(({ makers }) => makers.map(({ output }) => output)))
+    const unit = groups.flatMap(({ id, nodes, again = [], once = [] }) =>
+      again.some(({ of }) => made.has(of)) || once.some(index => made.has(nodes[index]!.output))
+        ? [id]
+        : [],
+    )
+    const sharing = units.filter(other => other.some(id => unit.includes(id)))
+    units = units.filter(other => !sharing.includes(other))
+    units.push([...new Set([...unit, ...sharing.flat()])])
+  }
+  return units
 }
 
 /** Whether what makes one of two reads the other, which then would have to be made again for it. */

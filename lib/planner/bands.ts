@@ -79,8 +79,9 @@ export function bandedBuffers(
     if (!counts.has(entry)) counts.set(entry, bandsOf(entry, slicings))
     return counts.get(entry)
   }
-  let at = time
-  for (const { node, outer, ranges, slice } of slicedNodes(group, slicing)) {
+  const { length } = group.nodes
+  for (const { node, index, outer, ranges, slice } of slicedNodes(group, slicing)) {
+    const at = time + slice * length + index
     const wanted = restrict(node.output, ranges)
     const use = (tensor: Tensor, region: Region, input?: number) => {
       const entry = storage.owner.get(tensor)
@@ -117,7 +118,7 @@ export function bandedBuffers(
           const slab = {
             tensors: [],
             name: `rows of ${tensor.name}`,
-            node,
+            node: group.nodes[index]!,
             input,
             slice,
             bytes: bytesOf(tensor, region),
@@ -139,15 +140,14 @@ export function bandedBuffers(
         tensors: [],
         name,
         kind: 'scratch',
-        node,
+        node: group.nodes[index]!,
         slice,
         bytes: scratch,
       }))
     }
-    at++
   }
   // Weights serve every band.
-  const all = { kind: 'whole', start: time, end: at } as const
+  const all = { kind: 'whole', start: time, end: time + slicing.bands! * length } as const
   return [...found.values(), ...[...streamed.values()].map(part => ({ ...part, ...all }))]
 }
 

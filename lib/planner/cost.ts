@@ -124,14 +124,14 @@ export class CommandCosts {
   }
 
   /** Seconds of all commands of a group. */
-  group(group: Group, slicing: Slicing, halos = haloParts(group, slicing)): number {
+  group(group: Group, slicing: Slicing, uneven = unevenParts(group, slicing)): number {
     const outer = group.axis === undefined ? whole : partsOf(group.extent, slicing)
     const inner = group.inner.map(({ extent }, i) => partsOf(extent, { chunk: slicing.inner[i]! }))
     let seconds = 0
     group.nodes.forEach((node, index) => {
       const at = group.inner.findIndex(({ first, last }) => first <= index && index <= last)
       let own = 0
-      for (const [size, count] of halos.get(index) ?? outer) {
+      for (const [size, count] of uneven.get(index) ?? outer) {
         for (const [innerSize, innerCount] of inner[at] ?? whole) {
           own +=
             count *
@@ -139,7 +139,7 @@ export class CommandCosts {
             this.sliced(node, group.axis, size, group.inner[at]?.axis, innerSize)
         }
       }
-      seconds += own + this.waiting(node, own)
+      seconds += own > 0 ? own + this.waiting(node, own) : 0
     })
     return seconds
   }
@@ -149,18 +149,18 @@ export class CommandCosts {
     const work = { flops: 0, bytes: 0, seconds: 0 }
     for (const group of groups) {
       const slicing = slicings[group.id]!
-      const halos = haloParts(group, slicing)
-      work.seconds += this.group(group, slicing, halos)
+      const uneven = unevenParts(group, slicing)
+      work.seconds += this.group(group, slicing, uneven)
       for (const [index, node] of group.nodes.entries()) {
         const spec = opSpec(node.op)
-        const parts = halos.get(index) ?? whole
+        const parts = uneven.get(index) ?? whole
         for (const [size, count] of parts) {
           const region = parts === whole ? [] : [{ axis: 1, range: [0, size] as const }]
           const { flops, bytes } = spec.cost(node, node.output, restrict(node.output, region))
           work.flops += flops * count
           work.bytes += bytes * count
         }
-        work.bytes += this.streaming?.bytes(node) ?? 0
+        if (parts.length > 0) work.bytes += this.streaming?.bytes(node) ?? 0
       }
     }
     return work
@@ -208,16 +208,19 @@ export class CommandCosts {
 
 const whole: Parts = [[1, 1]]
 
-/** Parts of the ops that are made again with rows around their band, by their index. */
-function haloParts(group: Group, slicing: Slicing): Map<number, Parts> {
+/** Parts of ops that do not run once in each band on its rows alone, by their index: what is made again, some of it with rows around. */
+function unevenParts(group: Group, slicing: Slicing): Map<number, Parts> {
+  const { halos = [], again = [], once = [] } = group
   const counts = new Map<number, Map<number, number>>()
-  if (group.halos && slicing.bands) {
-    for (const { node, ranges } of slicedNodes(group, slicing)) {
-      const index = group.nodes.indexOf(node)
-      if (!group.halos.includes(index)) continue
-      const [start, stop] = ranges[0]!.range
-      const sizes = counts.get(index) ?? new Map<number, number>()
-      counts.set(index, sizes.set(stop - start, (sizes.get(stop - start) ?? 0) + 1))
+  if (slicing.bands) {
+    for (const index of [...halos, ...again.map(copy => copy.index), ...once])
+      counts.set(index, new Map())
+    if (counts.size > 0) {
+      for (const { index, ranges } of slicedNodes(group, slicing)) {
+        const [start, stop] = ranges[0]!.range
+        const sizes = counts.get(index)
+        sizes?.set(stop - start, (sizes.get(stop - start) ?? 0) + 1)
+      }
     }
   }
   return new Map([...counts].map(([index, sizes]) => [index, [...sizes]]))

@@ -1,4 +1,4 @@
-import type { Node, Program } from '../program/graph.js'
+import { type Node, type Program, reading } from '../program/graph.js'
 import { opSpec } from '../program/op.js'
 import { type Region, wholeRegion, withAxis } from '../program/region.js'
 import type { Tensor } from '../program/tensor.js'
@@ -15,6 +15,12 @@ export interface InnerGroup {
   readonly granule: number
 }
 
+/** An op that makes a tensor again, and what it is a copy of. */
+export interface Again {
+  readonly index: number
+  readonly of: Tensor
+}
+
 /** Consecutive ops that run slice by slice. `axis` is the tensor axis that is sliced; absent: the group runs whole. */
 export interface Group {
   readonly id: number
@@ -25,6 +31,10 @@ export interface Group {
   readonly inner: readonly InnerGroup[]
   /** Indices of ops that are made again in each band with the rows around it that the band's other ops read. Default: none. */
   readonly halos?: readonly number[]
+  /** Ops that make tensors again. In bands that are kept they do not run, and what reads them reads what they are copies of. */
+  readonly again?: readonly Again[]
+  /** Indices of ops of which only copies are read: they run in the bands that are kept alone. */
+  readonly once?: readonly number[]
 }
 
 /** How finely a group is sliced: the extent of one slice, and of one slice of each inner group. */
@@ -33,6 +43,8 @@ export interface Slicing {
   readonly inner: readonly number[]
   /** So many parts, each a point in time of its own: what they hold of whole tensors is kept in bands with lifetimes of their own. */
   readonly bands?: number
+  /** So many of them, the first ones, are kept: nothing is made again in them. Default: none. */
+  readonly kept?: number
 }
 
 /** Axes that groups may be sliced along, preferred first: 0 frames (or tokens), 1 rows. */
@@ -83,23 +95,27 @@ export class OpenGroup {
   readonly nodes: Node[] = []
   axes: number[] = []
   private readonly written = new Set<Tensor>()
+  /** Of which each slice has as many rows as are read there: what makes them reads nothing of its group. */
+  private readonly free = new Set<Tensor>()
 
-  /** @param again tensors of which each slice has as many rows as are read there; what makes them reads nothing of its group */
+  /** @param again tensors that are made again for one group alone */
   constructor(
     private readonly allowed: readonly number[] = sliceAxes,
-    private readonly again: ReadonlySet<Tensor> = new Set(),
+    private readonly again: ReadonlyMap<Tensor, Tensor> = new Map(),
   ) {}
 
   /** Axes along which the node could join: the group's extent, and inputs from inside read at their own slice. */
   joinable(node: Node): number[] {
-    if (this.again.has(node.output) && this.dependsOn(node)) return []
+    const beyond = !this.again.has(node.output)
     return (this.nodes.length ? this.axes : [...this.allowed]).filter(axis => {
       const extent = node.output.shape[axis]!
       if (!hasAxis(node, axis) || extent < 2) return false
       if (this.nodes.length && this.nodes[0]!.output.shape[axis] !== extent) return false
       return node.inputs.every(
         ({ tensor }, i) =>
-          !this.written.has(tensor) || this.again.has(tensor) || readsAligned(node, i, axis),
+          !this.written.has(tensor) ||
+          (beyond && this.free.has(tensor)) ||
+          readsAligned(node, i, axis),
       )
     })
   }
@@ -109,6 +125,7 @@ export class OpenGroup {
   }
 
   push(node: Node, axes: number[]): void {
+    if (this.again.has(node.output) && !this.dependsOn(node)) this.free.add(node.output)
     this.nodes.push(node)
     this.written.add(node.output)
     this.axes = axes
@@ -119,12 +136,13 @@ export class OpenGroup {
  * Groups of consecutive ops: an op joins while some axis is left along which all of them can be sliced exactly (spatial ops along
  * frames, temporal ops along rows of pixels). An op that cannot join but needs nothing of the group (projections of the text, of the
  * time embedding) moves before it.
- * @param again tensors that are made again for one group alone, which reads more rows of them than its slice has
+ * @param again tensors that are made again for one group alone, which may read more rows of them than its slice has, each with what it is
+ * a copy of
  */
 export function formGroups(
   program: Program,
   allowed: readonly number[] = sliceAxes,
-  again: ReadonlySet<Tensor> = new Set(),
+  again: ReadonlyMap<Tensor, Tensor> = new Map(),
 ): Group[] {
   const closed: Node[][] = []
   const axes: (number | undefined)[] = []
@@ -151,7 +169,30 @@ export function formGroups(
     if (joinable.length === 0) close()
   }
   close()
-  return closed.map((nodes, id) => makeGroup(id, nodes, axes[id]))
+  const groups = closed.map((nodes, id) => makeGroup(id, nodes, axes[id]))
+  return again.size === 0 ? groups : withCopies(groups, again, program)
+}
+
+/** Groups with what they make again, and what is read through copies alone. */
+function withCopies(
+  groups: readonly Group[],
+  copies: ReadonlyMap<Tensor, Tensor>,
+  program: Program,
+): Group[] {
+  const read = new Set(program.nodes.flatMap(({ inputs }) => inputs.map(({ tensor }) => tensor)))
+  for (const output of Object.values(program.outputs)) read.add(output)
+  const copied = new Set(copies.values())
+  return groups.map(group => {
+    const { nodes } = group
+    const again = nodes.flatMap(({ output }, index) => {
+      const of = copies.get(output)
+      return of ? [{ index, of }] : []
+    })
+    const once = nodes.flatMap(({ output }, index) =>
+      copied.has(output) && !read.has(output) ? [index] : [],
+    )
+    return { ...group, ...(again.length > 0 && { again }), ...(once.length > 0 && { once }) }
+  })
 }
 
 /**
@@ -276,7 +317,10 @@ export interface AxisRange {
 
 /** One op in one slice: the ranges of the group's slice and, inside an inner group, of the inner slice. */
 export interface SlicedNode {
+  /** As it runs here: in a band that is kept it may read others than its group's op does. */
   readonly node: Node
+  /** Of the op in its group. */
+  readonly index: number
   readonly outer: readonly AxisRange[]
   readonly ranges: readonly AxisRange[]
   /** Running number of the slice in its group. */
@@ -285,27 +329,46 @@ export interface SlicedNode {
 
 /** The ops of a group in the order in which they run. */
 export function* slicedNodes(group: Group, slicing: Slicing): Generator<SlicedNode> {
+  if (slicing.bands) {
+    yield* bandedNodes(group, slicing.bands, slicing.kept ?? 0)
+    return
+  }
   let slice = 0
-  const parts = slicing.bands
-    ? bandRanges(group.axis!, group.extent, slicing.bands)
-    : ranges(group.axis, group.extent, slicing.chunk)
-  for (const outer of parts) {
+  for (const outer of ranges(group.axis, group.extent, slicing.chunk)) {
     let at = 0
-    const rangesOf = (index: number): readonly AxisRange[] =>
-      group.halos?.includes(index) ? [haloRange(group, index, outer)] : outer
+    const whole = (index: number) => {
+      return { node: group.nodes[index]!, index, outer, ranges: outer, slice }
+    }
     for (const [i, inner] of group.inner.entries()) {
-      for (; at < inner.first; at++) yield { node: group.nodes[at]!, outer, ranges: outer, slice }
+      for (; at < inner.first; at++) yield whole(at)
       for (const part of ranges(inner.axis, inner.extent, slicing.inner[i]!)) {
-        for (let j = inner.first; j <= inner.last; j++)
-          yield { node: group.nodes[j]!, outer, ranges: [...outer, ...part], slice }
+        for (let index = inner.first; index <= inner.last; index++)
+          yield { ...whole(index), ranges: [...outer, ...part], slice }
         slice++
       }
       at = inner.last + 1
     }
-    for (; at < group.nodes.length; at++)
-      yield { node: group.nodes[at]!, outer, ranges: rangesOf(at), slice }
+    for (; at < group.nodes.length; at++) yield whole(at)
     slice++
   }
+}
+
+/** The ops of a group along rows, band by band: those that are kept, then those in which tensors are made again. */
+function* bandedNodes(group: Group, bands: number, kept: number): Generator<SlicedNode> {
+  const copies = new Map(group.again?.map(({ index, of }) => [group.nodes[index]!.output, of]))
+  for (let slice = 0; slice < bands; slice++) {
+    const outer: AxisRange[] = [{ axis: group.axis!, range: bandRange(group.extent, bands, slice) }]
+    for (const [index, node] of group.nodes.entries()) {
+      if (!runsIn(group, index, slice < kept)) continue
+      const ranges = group.halos?.includes(index) ? [haloRange(group, index, outer)] : outer
+      yield { node: slice < kept ? reading(node, copies) : node, index, outer, ranges, slice }
+    }
+  }
+}
+
+/** Whether an op of a group of bands runs in a band that is kept, or in one in which tensors are made again. */
+function runsIn({ again, once }: Group, index: number, kept: boolean): boolean {
+  return kept ? !again?.some(copy => copy.index === index) : !once?.includes(index)
 }
 
 function* ranges(axis: number | undefined, extent: number, chunk: number): Generator<AxisRange[]> {
@@ -315,10 +378,6 @@ function* ranges(axis: number | undefined, extent: number, chunk: number): Gener
   }
   for (let start = 0; start < extent; start += chunk)
     yield [{ axis, range: [start, Math.min(extent, start + chunk)] }]
-}
-
-function* bandRanges(axis: number, extent: number, bands: number): Generator<AxisRange[]> {
-  for (let i = 0; i < bands; i++) yield [{ axis, range: bandRange(extent, bands, i) }]
 }
 
 /** The i-th of `bands` nearly equal parts of an extent. */
@@ -362,9 +421,18 @@ export function unsliced(group: Group): Slicing {
 
 /** How often each op of a group runs. */
 export function sliceCounts(group: Group, slicing: Slicing): number[] {
-  const outer = slicing.bands ?? Math.ceil(group.extent / slicing.chunk)
+  const { bands, kept = 0, chunk } = slicing
+  const outer = bands ?? Math.ceil(group.extent / chunk)
   return group.nodes.map((_, i) => {
+    if (bands)
+      return (runsIn(group, i, true) ? kept : 0) + (runsIn(group, i, false) ? bands - kept : 0)
     const at = group.inner.findIndex(({ first, last }) => first <= i && i <= last)
     return at < 0 ? outer : outer * Math.ceil(group.inner[at]!.extent / slicing.inner[at]!)
   })
+}
+
+/** The ops of a group that run at all: of what is made again or kept, one or the other may not. */
+export function runningNodes(group: Group, slicing: Slicing): Node[] {
+  const counts = sliceCounts(group, slicing)
+  return group.nodes.filter((_, index) => counts[index]! > 0)
 }

@@ -1,7 +1,7 @@
 import type { Node } from '../program/graph.js'
 import { CommandWriter, dtypeCode, slotArena, slotHost, type View } from './commands.js'
 import { emit } from './emit.js'
-import { slicedNodes } from './group.js'
+import { runningNodes, slicedNodes } from './group.js'
 import { boundTensors, type Lowerable, Places } from './places.js'
 import { SlicedOp } from './sliced-op.js'
 import type { StreamedOperand } from './streaming.js'
@@ -28,13 +28,11 @@ export function lower(plan: Lowerable, layout: WeightLayout, base: number): Lowe
   let time = 0
   for (const group of plan.groups) {
     const slicing = plan.slicings[group.id]!
-    const steps = new Map(group.nodes.map((node, step) => [node, step]))
-    let begun = -1
+    const begun = new Set<number>()
     for (const sliced of slicedNodes(group, slicing)) {
-      const step = steps.get(sliced.node)!
-      if (step > begun) {
-        begun = step
-        arrivals.before(sliced.node, time + step)
+      if (!begun.has(sliced.index)) {
+        begun.add(sliced.index)
+        arrivals.before(sliced.node, time + sliced.index)
       }
       emit(writer, new SlicedOp(sliced, places))
     }
@@ -58,8 +56,10 @@ class Arrivals {
     private readonly writer: CommandWriter,
     private readonly places: Places,
   ) {
-    this.waiting = places.plan.groups
-      .flatMap(({ nodes }) => nodes.flatMap(node => places.streaming.of(node)))
+    const { groups, slicings } = places.plan
+    this.waiting = groups
+      .flatMap(group => runningNodes(group, slicings[group.id]!))
+      .flatMap(node => places.streaming.of(node))
       .map(operand => ({ operand, start: places.streamed(operand).start }))
       .sort((a, b) => a.start - b.start)
   }

@@ -39,18 +39,27 @@ export function gatherSmallWork(program: Program): Program {
 export function advanceLastReaders(program: Program): Program {
   const nodes = [...program.nodes]
   for (const node of program.nodes) {
-    const [source, ...others] = node.inputs
-      .filter(({ tensor }) => tensor.kind === 'value')
-      .map(({ tensor }) => tensor)
-    if (!source || others.length > 0 || tensorBytes(node.output) > tensorBytes(source)) continue
+    if (!followsSource(node)) continue
+    const [source] = valuesRead(node)
     const at = nodes.indexOf(node)
-    const before = previousReader(nodes, source, at)
-    if (before < 0 || before + 1 >= at || lastReader(nodes, source) !== at) continue
+    const before = previousReader(nodes, source!, at)
+    if (before < 0 || before + 1 >= at || lastReader(nodes, source!) !== at) continue
     nodes.splice(at, 1)
     nodes.splice(before + 1, 0, node)
   }
   return { ...program, nodes: nodes.map((node, id) => ({ ...node, id })) }
 }
+
+/** Whether a node can run as soon as the one tensor that it reads is there, and take no more memory than that. */
+export function followsSource(node: Node): boolean {
+  const [source, ...others] = valuesRead(node)
+  return (
+    source !== undefined && others.length === 0 && tensorBytes(node.output) <= tensorBytes(source)
+  )
+}
+
+const valuesRead = ({ inputs }: Node): Tensor[] =>
+  inputs.map(({ tensor }) => tensor).filter(({ kind }) => kind === 'value')
 
 const reads = (node: Node, tensor: Tensor): boolean =>
   node.inputs.some(input => input.tensor === tensor)

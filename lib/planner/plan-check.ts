@@ -10,6 +10,7 @@ import {
   halosOf,
   readsAligned,
   restrict,
+  runningNodes,
   type Slicing,
   slicedNodes,
 } from './group.js'
@@ -38,7 +39,10 @@ function groupFault(plan: ProgramPlan): string | undefined {
   if (slicings.length !== groups.length) return 'a slicing for each group'
   const ready = new Set<Tensor>([...Object.values(program.inputs), ...program.weights])
   for (const [id, group] of groups.entries()) {
-    const fault = group.id === id ? slicingFault(group, slicings[id]!) : 'its own number'
+    const fault =
+      group.id === id
+        ? (slicingFault(group, slicings[id]!) ?? copyFault(plan, group, ready))
+        : 'its own number'
     if (fault) return `group ${id} with ${fault}`
     const inside = new Set<Tensor>()
     const looped = slicings[id]!.bands !== undefined || slicings[id]!.chunk < group.extent
@@ -62,19 +66,63 @@ function groupFault(plan: ProgramPlan): string | undefined {
 }
 
 /** Whether a band makes a tensor anew with the rows that others read around it: one that nothing else reads, from what lies outside. */
-function isHalo({ program, slicings }: ProgramPlan, group: Group, tensor: Tensor): boolean {
+function isHalo(plan: ProgramPlan, group: Group, tensor: Tensor): boolean {
   const index = group.nodes.findIndex(({ output }) => output === tensor)
   const made = new Set(group.nodes.map(({ output }) => output))
-  const elsewhere = program.nodes.some(
-    node => !group.nodes.includes(node) && node.inputs.some(input => input.tensor === tensor),
-  )
-  const output = Object.values(program.outputs).includes(tensor)
   const own = group.nodes[index]!.inputs.some(input => made.has(input.tensor))
   return (
-    slicings[group.id]!.bands !== undefined &&
+    plan.slicings[group.id]!.bands !== undefined &&
     group.halos?.includes(index) === true &&
-    !(elsewhere || output || own)
+    !(readOutside(plan, group, tensor) || own)
   )
+}
+
+/** Whether a tensor is read by more than the ops of a group. */
+function readOutside({ program }: ProgramPlan, group: Group | undefined, tensor: Tensor): boolean {
+  const elsewhere = program.nodes.some(
+    node => !group?.nodes.includes(node) && node.inputs.some(input => input.tensor === tensor),
+  )
+  return elsewhere || Object.values(program.outputs).includes(tensor)
+}
+
+/**
+ * Copies are read in their group alone, and what they are copies of is there before it, so that bands can be kept: whole, or where only
+ * copies are read of it, in just these bands.
+ */
+function copyFault(
+  plan: ProgramPlan,
+  group: Group,
+  ready: ReadonlySet<Tensor>,
+): string | undefined {
+  const { nodes, again = [], once = [], halos = [] } = group
+  const { kept, bands } = plan.slicings[group.id]!
+  if (!Array.isArray(again) || !Array.isArray(once)) return 'lists of what it makes again'
+  const indices = [...again.map(({ index }) => index), ...once]
+  if (new Set(indices).size !== indices.length || indices.some(index => !nodes[index]))
+    return 'numbers of its own ops as made again'
+  if (kept !== undefined) {
+    const count = kept === 0 || isCount(kept, bands ?? 0)
+    if (!count || again.length + once.length === 0) return `0 to ${bands ?? 0} bands kept`
+  }
+  for (const { index, of } of again) {
+    const { output, name } = nodes[index]!
+    if (!ready.has(of) || of.dtype !== output.dtype || !sameShape(of.shape, output.shape))
+      return `what ${name} makes again, made before`
+    if (readOutside(plan, group, output)) return `${name} read in it alone`
+    const first = plan.groups.find(({ nodes: made, once: some = [] }) =>
+      some.some(at => made[at]!.output === of),
+    )
+    if (!first) continue
+    const there = plan.slicings[first.id]!
+    const same = there.bands === bands && (there.kept ?? 0) === (kept ?? 0)
+    if (there.bands !== undefined && (kept ?? 0) > 0 && !(same && first.extent === group.extent))
+      return `the bands of ${of.name}`
+    if (halos.includes(index)) return `${name} read in its own rows alone`
+  }
+  for (const index of once)
+    if (readOutside(plan, undefined, nodes[index]!.output))
+      return `copies of ${nodes[index]!.output.name} read instead of it`
+  return undefined
 }
 
 /** Tensors that an inner group has written before one of its ops. */
@@ -152,6 +200,8 @@ class Lifetimes {
   private readonly written = new Map<Tensor, number>()
   private readonly lastRead = new Map<Tensor, number>()
   private readonly groupOf = new Map<Tensor, Set<number>>()
+  /** What a tensor is a copy of, where that is made in other bands than the copy: the two may lie in one memory. */
+  private readonly rests = new Map<Tensor, Tensor>()
 
   constructor(
     private readonly plan: ProgramPlan,
@@ -168,11 +218,17 @@ class Lifetimes {
       for (const tensor of buffer.tensors) push(this.pieces, tensor, buffer)
       if (buffer.node) push(this.owned, buffer.node, buffer)
     }
+    const once = new Set(
+      groups.flatMap(group => group.once?.map(index => group.nodes[index]!.output) ?? []),
+    )
     let step = 0
     for (const group of groups) {
+      const copies = new Map(group.again?.map(({ index, of }) => [group.nodes[index]!.output, of]))
+      for (const [copy, of] of copies) if (once.has(of)) this.rests.set(copy, of)
       for (const node of group.nodes) {
         this.written.set(node.output, step)
-        for (const { tensor } of node.inputs) this.lastRead.set(tensor, step)
+        for (const { tensor } of node.inputs)
+          for (const read of [tensor, copies.get(tensor) ?? tensor]) this.lastRead.set(read, step)
         for (const tensor of [node.output, ...node.inputs.map(input => input.tensor)])
           this.groupOf.set(tensor, (this.groupOf.get(tensor) ?? new Set()).add(group.id))
         step++
@@ -203,7 +259,9 @@ class Lifetimes {
   /** A streamed weight has memory of its own from before its op's first slice until after its last. */
   private streamedFault(group: Group, slicing: Slicing, time: number): string | undefined {
     const length = group.nodes.length * (slicing.bands ?? 1)
+    const running = new Set(runningNodes(group, slicing))
     for (const [index, node] of group.nodes.entries()) {
+      if (!running.has(node)) continue
       let [from, to] = [time + index, time + index + 1]
       if (this.loops(group)) [from, to] = [time, time + length]
       const at = group.inner.findIndex(({ first, last }) => first <= index && index <= last)
@@ -235,7 +293,8 @@ class Lifetimes {
         return `tensors of one shape in ${name}`
       const write = this.written.get(after) ?? -1
       const read = this.lastRead.get(before) ?? -1
-      if (read > write) return `${before.name} read before ${after.name} takes its memory`
+      if (read > write && this.rests.get(after) !== before)
+        return `${before.name} read before ${after.name} takes its memory`
       const group = this.plan.groups.find(({ nodes }) => nodes.some(n => n.output === after))!
       const looped = this.loops(group)
       const writer = group.nodes.find(({ output }) => output === after)!
@@ -347,8 +406,9 @@ class Lifetimes {
   }
 
   private bandedFault(group: Group, slicing: Slicing, time: number): string | undefined {
-    let at = time
-    for (const { node, outer, ranges, slice } of slicedNodes(group, slicing)) {
+    for (const { node, index, outer, ranges, slice } of slicedNodes(group, slicing)) {
+      const at = time + slice * group.nodes.length + index
+      const owner = group.nodes[index]!
       const wanted = restrict(node.output, ranges)
       const reads = opSpec(node.op).regions(node, node.output, wanted)
       const uses = [
@@ -370,7 +430,7 @@ class Lifetimes {
           return `${node.name} to write all rows that are kept of it`
         if (held.length < 2) continue
         const slab = this.owned
-          .get(node)
+          .get(owner)
           ?.find(
             ({ kind, slice: own, input: of }) => kind === 'slab' && own === slice && of === input,
           )
@@ -378,9 +438,8 @@ class Lifetimes {
         if (!slab || slab.bytes < needed || slab.start > at || slab.end <= at)
           return `${node.name} with ${needed} bytes to gather ${tensor.name}`
       }
-      const fault = this.scratchFault(node, wanted, at, slice)
+      const fault = this.scratchFault(owner, wanted, at, slice)
       if (fault) return fault
-      at++
     }
     return undefined
   }

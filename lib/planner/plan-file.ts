@@ -20,7 +20,7 @@ import { Streaming } from './streaming.js'
 import { type PackedWeight, weightKey } from './weights.js'
 
 /** Raised when a field below changes its meaning; files of other versions are refused. */
-export const planFileVersion = 2
+export const planFileVersion = 3
 
 type TensorRecord = readonly [
   id: number,
@@ -48,7 +48,10 @@ export interface ProgramRecord
   readonly nodes: readonly NodeRecord[]
   /** Tensors by output name. */
   readonly outputs: Readonly<Record<string, number>>
-  readonly groups: readonly (Refer<Group, 'nodes' | 'id'> & { nodes: readonly number[] })[]
+  readonly groups: readonly (Refer<Group, 'nodes' | 'id' | 'again'> & {
+    nodes: readonly number[]
+    again?: readonly { index: number; of: number }[]
+  })[]
   readonly buffers: readonly (Refer<Buffer, 'tensors' | 'node' | 'tied' | 'id'> & {
     tensors: readonly number[]
     node?: number
@@ -139,9 +142,10 @@ function encodeProgram({ program, traced, target: _, ...plan }: ProgramPlan): Pr
     outputs: Object.fromEntries(
       Object.entries(program.outputs).map(([name, { id }]) => [name, id]),
     ),
-    groups: plan.groups.map(({ id: _id, nodes, ...group }) => ({
+    groups: plan.groups.map(({ id: _id, nodes, again, ...group }) => ({
       ...group,
       nodes: nodes.map(node => place.get(node)!),
+      ...(again && { again: again.map(({ index, of }) => ({ index, of: of.id })) }),
     })),
     buffers: plan.buffers.map(({ id: _id, tensors: held, node, tied, ...buffer }) => ({
       ...buffer,
@@ -331,11 +335,21 @@ function decodeProgram(
     expect(nodes[index], 'the number of an op', `${index}`)
     return nodes[index]!
   }
+  const groups = record.groups.map(({ again, ...group }, id): Group => {
+    const decoded = { ...group, id, nodes: group.nodes.map(node) }
+    if (!again) return decoded
+    return { ...decoded, again: again.map(({ index, of }) => ({ index, of: tensor(of) })) }
+  })
+  for (const { nodes: made, again = [] } of groups)
+    for (const { index, of } of again) {
+      const copy = made[index]?.output
+      expect(copy && own.get(copy) === own.get(of), 'copies of what they are made again for')
+    }
   return {
     ...rest,
     traced,
     program: { ...prepared, nodes, outputs },
-    groups: record.groups.map((group, id) => ({ ...group, id, nodes: group.nodes.map(node) })),
+    groups,
     buffers: record.buffers.map(({ node: owner, tied, ...buffer }, id) => ({
       ...buffer,
       id,

@@ -1,6 +1,7 @@
-import type { Node, Program } from '../program/graph.js'
+import { type Node, type Program, reading } from '../program/graph.js'
 import { flopsOf } from '../program/op.js'
 import { type Tensor, tensorBytes } from '../program/tensor.js'
+import { followsSource } from './order.js'
 import { readersOf, shortestWait, waits } from './waits.js'
 
 /** A tensor that waits for its last readers and can be made again for them. */
@@ -68,7 +69,7 @@ export function recomputable(program: Program): Recomputable[] {
 /** A tensor that need never be whole: it is made once for its statistics, and again, some rows at a time, for each other reader. */
 export interface Renewable {
   readonly tensor: Tensor
-  /** One for each reader. */
+  /** One for each reader; where that is a shortcut, for what reads the shortcut: both are made there. */
   readonly parts: readonly Recomputable[]
   /** Bytes that need not wait, less those that must wait for it. */
   readonly bytes: number
@@ -88,16 +89,21 @@ export function renewable(program: Program): Renewable[] {
   for (const { tensor, producer, uses } of waits(program, readers)) {
     const [, first, ...late] = uses
     if (producer.op !== 'conv2d' || first!.op !== 'norm_partials' || late.length === 0) continue
-    const last = step.get(late[late.length - 1]!)!
+    const targets = late.map(reader => {
+      const [next, ...others] = readers.get(reader.output) ?? []
+      return followsSource(reader) && next && others.length === 0
+        ? { tensor: reader.output, makers: [producer, reader], until: next }
+        : { tensor, makers: [producer], until: reader }
+    })
+    const last = Math.max(...targets.map(({ until }) => step.get(until)!))
     const waiting = producer.inputs
       .filter(({ tensor: read }) => read.kind === 'value' && lastRead(read) < last)
       .reduce((sum, { tensor: read }) => sum + tensorBytes(read), 0)
     const bytes = tensorBytes(tensor) - waiting
     if (bytes <= 0) continue
     const own = flopsOf(producer)
-    const parts = late.map((reader): Recomputable => {
-      const again = { makers: [producer], early: producer, late: [reader], until: reader }
-      return { tensor, ...again, bytes, flops: own }
+    const parts = targets.map((target): Recomputable => {
+      return { ...target, early: producer, late: [target.until], bytes, flops: own }
     })
     found.push({ tensor, parts, bytes, flops: own * late.length })
   }
@@ -120,9 +126,16 @@ function byPrice(
   return a.flops / a.bytes - b.flops / b.bytes || a.tensor.id - b.tensor.id
 }
 
+/** A program that makes tensors again, with what each of these is a copy of. */
+export interface Recomputed {
+  readonly program: Program
+  readonly again: ReadonlyMap<Tensor, Tensor>
+}
+
 /** The program with the makers of `chosen` run again before their late readers. */
-export function recompute(program: Program, chosen: readonly Recomputable[]): Program {
-  if (chosen.length === 0) return program
+export function recompute(program: Program, chosen: readonly Recomputable[]): Recomputed {
+  const all = new Map<Tensor, Tensor>()
+  if (chosen.length === 0) return { program, again: all }
   let nextId = 1 + Math.max(...program.nodes.map(node => node.output.id))
   const before = new Map<Node, Node[]>()
   const replaced = new Map<Node, Map<Tensor, Tensor>>()
@@ -132,6 +145,7 @@ export function recompute(program: Program, chosen: readonly Recomputable[]): Pr
       const output: Tensor = { ...node.output, id: nextId++, name: `${node.output.name} (again)` }
       const copy: Node = { ...reading(node, again), name: `${node.name} (again)`, output }
       again.set(node.output, output)
+      all.set(output, node.output)
       return copy
     })
     before.set(late[0]!, [...(before.get(late[0]!) ?? []), ...copies])
@@ -142,13 +156,5 @@ export function recompute(program: Program, chosen: readonly Recomputable[]): Pr
     const swap = replaced.get(node)
     return [...(before.get(node) ?? []), swap ? reading(node, swap) : node]
   })
-  return { ...program, nodes: nodes.map((node, id) => ({ ...node, id })) }
-}
-
-function reading(node: Node, instead: ReadonlyMap<Tensor, Tensor>): Node {
-  const inputs = node.inputs.map(({ role, tensor }) => ({
-    role,
-    tensor: instead.get(tensor) ?? tensor,
-  }))
-  return { ...node, inputs }
+  return { program: { ...program, nodes: nodes.map((node, id) => ({ ...node, id })) }, again: all }
 }

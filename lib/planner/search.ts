@@ -293,7 +293,7 @@ export class ProgramSearch {
     spilled: readonly Tensor[],
   ): Variant {
     const inOrder = this.candidates.filter(candidate => chosen.includes(candidate))
-    const again = recompute(this.program, inOrder)
+    const again = recompute(this.program, inOrder).program
     const movable = this.limits.spill ? spillable(again) : []
     const moved = movable.filter(({ tensor }) => spilled.includes(tensor))
     const program = gatherSmallWork(spill(again, moved))

@@ -136,15 +136,19 @@ export function storageOf(groups: readonly Group[], target: Target, around: Surr
   const groupOf = new Map<Node, Group>()
   const stepOf = new Map<Node, number>()
   const readers = new Map<Tensor, Node[]>()
+  const copyOf = new Map<Tensor, Tensor>()
+  const once = new Set<Tensor>()
   for (const group of groups) {
     starts.push(stepOf.size)
+    for (const { index, of } of group.again ?? []) copyOf.set(group.nodes[index]!.output, of)
+    for (const index of group.once ?? []) once.add(group.nodes[index]!.output)
     for (const node of group.nodes) {
       groupOf.set(node, group)
       stepOf.set(node, stepOf.size)
       for (const { tensor } of node.inputs) {
-        const known = readers.get(tensor)
-        if (known) known.push(node)
-        else readers.set(tensor, [node])
+        reads(node, tensor)
+        // In bands that are kept, what reads a copy reads the original, but for what makes copies itself.
+        if (copyOf.has(tensor) && !copyOf.has(node.output)) reads(node, copyOf.get(tensor)!)
       }
     }
   }
@@ -176,7 +180,9 @@ export function storageOf(groups: readonly Group[], target: Target, around: Surr
     const home = around.readAfter(output) ? {} : homeOf(node, uses)
     const first = stepOf.get(node)!
     const last = lastRead(output, first)
-    const over = overwritable(node, home)
+    // A copy of what is made in some bands alone is made in the others, and lies in their memory.
+    const original = once.has(copyOf.get(output)!) ? owner.get(copyOf.get(output)!) : undefined
+    const over = original ?? overwritable(node, home)
     if (over) {
       over.tensors.push(output)
       over.last = Math.max(over.last, last)
@@ -198,6 +204,12 @@ export function storageOf(groups: readonly Group[], target: Target, around: Surr
     if (next && streaming.lead > 0) stream(next, nodes.length)
   }
   return { groups, nodes, starts, shared, owner, target, ...(streaming && { streaming }) }
+
+  function reads(node: Node, tensor: Tensor): void {
+    const known = readers.get(tensor)
+    if (known) known.push(node)
+    else readers.set(tensor, [node])
+  }
 
   /** Weights of a node are whole from where they may come until it has run, in all its slices. */
   function stream(node: Node, step: number, group?: number): void {
@@ -374,31 +386,43 @@ function tieOf(entry: SharedTensor, other: SharedTensor): Tie {
   return { to: other.tensors[0]!, end: hides(above, below) ? 'top' : 'bottom' }
 }
 
-/**
- * Every buffer of the program for the given slicings, whole ones joined over groups. Time counts ops; a group of bands takes as many
- * times as it has ops and bands.
- */
-export function allBuffers(storage: Storage, slicings: readonly Slicing[]): Buffer[] {
-  const parts: Omit<Buffer, 'id'>[] = []
+/** A buffer with only the part of its lifetime that falls into a group. */
+export type Part = Omit<Buffer, 'id'>
+
+/** First time of each group: time counts ops; a group of bands takes as many times as it has ops and bands. */
+export function groupTimes({ groups }: Storage, slicings: readonly Slicing[]): number[] {
   let time = 0
-  for (const group of storage.groups) {
-    const slicing = slicings[group.id]!
-    const shift = time - storage.starts[group.id]!
-    if (slicing.bands) {
-      parts.push(...bandedBuffers(storage, slicings, group, time))
-    } else {
-      for (const buffer of groupBuffers(storage, group, slicing)) {
-        // Bands that live across this group are told by the groups before and after it.
-        if (buffer.kind === 'whole' && bandsOf(storage.owner.get(buffer.tensors[0]!)!, slicings))
-          continue
-        parts.push({ ...buffer, start: buffer.start + shift, end: buffer.end + shift })
-      }
-    }
-    time += group.nodes.length * (slicing.bands ?? 1)
-  }
-  const lasting = new Map<string, Omit<Buffer, 'id'>>()
-  const rest: Omit<Buffer, 'id'>[] = []
-  for (const part of parts) {
+  return groups.map(group => {
+    const start = time
+    time += group.nodes.length * (slicings[group.id]!.bands ?? 1)
+    return start
+  })
+}
+
+/** What a group that begins at a time uses. How many bands other groups keep does not matter. */
+export function partsOf(
+  storage: Storage,
+  slicings: readonly Slicing[],
+  group: Group,
+  time: number,
+): Part[] {
+  const slicing = slicings[group.id]!
+  if (slicing.bands) return bandedBuffers(storage, slicings, group, time)
+  const shift = time - storage.starts[group.id]!
+  // Bands that live across this group are told by the groups before and after it.
+  return groupBuffers(storage, group, slicing)
+    .filter(
+      ({ kind, tensors }) =>
+        kind !== 'whole' || !bandsOf(storage.owner.get(tensors[0]!)!, slicings),
+    )
+    .map(part => ({ ...part, start: part.start + shift, end: part.end + shift }))
+}
+
+/** Every buffer of the program, whole ones and bands joined over groups. */
+export function joinParts(parts: readonly (readonly Part[])[]): Buffer[] {
+  const lasting = new Map<string, Part>()
+  const rest: Part[] = []
+  for (const part of parts.flat()) {
     if (part.kind !== 'whole' && part.kind !== 'band') {
       rest.push(part)
       continue
@@ -411,6 +435,12 @@ export function allBuffers(storage: Storage, slicings: readonly Slicing[]): Buff
     lasting.set(key, { ...known, ...part, start, end })
   }
   return [...lasting.values(), ...rest].map((buffer, id) => ({ ...buffer, id }))
+}
+
+/** Every buffer of the program for the given slicings. */
+export function allBuffers(storage: Storage, slicings: readonly Slicing[]): Buffer[] {
+  const times = groupTimes(storage, slicings)
+  return joinParts(storage.groups.map(group => partsOf(storage, slicings, group, times[group.id]!)))
 }
 
 /** The nodes by time, for messages. */

@@ -205,3 +205,12 @@ export function operands(node: Pick<Node, 'inputs'>, role: string): Tensor[] {
 export function operand(node: Pick<Node, 'inputs'>, role: string): Tensor | undefined {
   return node.inputs.find(input => input.role === role)?.tensor
 }
+
+/** A node that reads others instead of some tensors. */
+export function reading(node: Node, instead: ReadonlyMap<Tensor, Tensor>): Node {
+  const inputs = node.inputs.map(({ role, tensor }) => ({
+    role,
+    tensor: instead.get(tensor) ?? tensor,
+  }))
+  return { ...node, inputs }
+}

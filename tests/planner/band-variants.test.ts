@@ -2,8 +2,8 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { BudgetError } from '../../lib/errors.js'
 import { CommandCosts, roofline } from '../../lib/planner/cost.js'
-import { type Group, type Slicing, slicedNodes } from '../../lib/planner/group.js'
-import { type ProgramPlan, planStage } from '../../lib/planner/plan.js'
+import { type Again, type Group, type Slicing, slicedNodes } from '../../lib/planner/group.js'
+import { type ProgramPlan, planStage, type StagePlan } from '../../lib/planner/plan.js'
 import { faultOf } from '../../lib/planner/plan-check.js'
 import { renewable } from '../../lib/planner/recompute.js'
 import { Streaming } from '../../lib/planner/streaming.js'
@@ -65,9 +65,70 @@ test('at every budget a decoder that makes rows again is sound, and takes less t
       const streaming = new Streaming(fitted.weights, target.backend)
       assert.is(faultOf(fitted.programs.main!, streaming), undefined, name)
     }
-    // With room for it nothing is made again.
-    assert.not.ok(plan(program, kept.peakBytes, 1).programs.main!.program.nodes.some(isAgain))
+    // With room for it nothing is made again, unless fewer bands are faster.
+    const roomy = plan(program, kept.peakBytes, 1).programs.main!
+    assert.ok(roomy.work.seconds <= kept.programs.main!.work.seconds)
+    assert.not.ok(plan(program).programs.main!.program.nodes.some(isAgain))
   }
+})
+
+/** A plan in whose bands some tensors are made again and some are kept. */
+function halfway(program: Program, share = 0.5) {
+  const known =
+    ends.get(program.name) ?? [1, 0].map(recompute => least(program, recompute).peakBytes)
+  ends.set(program.name, known)
+  const [from, to] = known
+  return plan(program, Math.floor(from! + share * (to! - from!)), 1)
+}
+
+/** Least peaks by program, all made again that can be and nothing. */
+const ends = new Map<string, number[]>()
+
+const keeps = ({ kept = 0, bands }: Slicing) => bands !== undefined && kept > 0 && kept < bands
+
+test('bands are kept for which there is room: a larger budget is never slower, its own peak gives the same plan', () => {
+  let partly = 0
+  for (const [rows, cols] of [...shapes, [40, 8]] as const) {
+    const program = decoderLike(rows, cols, 48)
+    let before = Number.POSITIVE_INFINITY
+    for (let share = 0; share <= 1; share += 0.25) {
+      const found = halfway(program, share)
+      const main = found.programs.main!
+      const name = `${program.name} ${share}`
+      assert.ok(main.work.seconds <= before * 1.0001, `${name}: ${main.work.seconds} ${before}`)
+      before = main.work.seconds
+      const own = plan(program, found.peakBytes, 1).programs.main!
+      assert.equal([own.bytes, own.slicings], [main.bytes, main.slicings], name)
+      if (!main.slicings.some(keeps)) continue
+      partly++
+      if (rows * cols < 100) assert.equal(checkPlan(main), [], name)
+    }
+  }
+  assert.ok(partly > 10, `${partly}`)
+})
+
+test('in a band that is kept nothing is made again, and in any other only copies are read', () => {
+  const main = halfway(decoderLike(24, 16, 48)).programs.main!
+  let [kept, made] = [0, 0]
+  for (const group of main.groups) {
+    const slicing = main.slicings[group.id]!
+    if (!group.again || !keeps(slicing)) continue
+    const copies = new Map(group.again.map(({ index, of }) => [group.nodes[index]!.output, of]))
+    const steps = [...slicedNodes(group, slicing)]
+    for (const { node, slice } of steps) {
+      const read = node.inputs.map(({ tensor }) => tensor)
+      if (slice < (slicing.kept ?? 0)) {
+        assert.not.ok([node.output, ...read].some(tensor => copies.has(tensor)))
+        kept++
+      } else {
+        assert.not.ok(read.some(tensor => [...copies.values()].includes(tensor)))
+        made++
+      }
+    }
+    const last = steps.filter(({ slice }) => slice === slicing.bands! - 1)
+    for (const { index } of group.again) assert.ok(last.some(step => step.index === index))
+  }
+  assert.ok(kept > 0 && made > 0, `${kept} ${made}`)
 })
 
 test('a band makes the rows that its readers read, no more, from what lies outside of its group', () => {
@@ -140,14 +201,21 @@ test('what is made again spends no more operations than allowed, the rows around
   assert.ok(most > 0.4 * whole.work.flops)
 })
 
-test('a plan whose bands make too little, or of what others read, is refused', () => {
-  const fresh = () => least(decoderLike(12, 6, 48))
-  const broken = (change: (group: Group, main: ProgramPlan) => void): string | undefined => {
+/** What is said of a plan after a change to the first of its groups that `where` holds for. */
+function breaker(fresh: () => StagePlan, where: (group: Group, slicing: Slicing) => unknown) {
+  return (change: (group: Group, main: ProgramPlan) => void): string | undefined => {
     const stage = fresh()
     const main = stage.programs.main!
-    change(halosOf(main)[0]!.group, main)
+    change(main.groups.find(group => where(group, main.slicings[group.id]!))!, main)
     return faultOf(main, new Streaming(stage.weights, target.backend))
   }
+}
+
+test('a plan whose bands make too little, or of what others read, is refused', () => {
+  const broken = breaker(
+    () => least(decoderLike(12, 6, 48)),
+    ({ halos }, { bands }) => halos && bands,
+  )
   assert.is(
     broken(() => undefined),
     undefined,
@@ -167,6 +235,68 @@ test('a plan whose bands make too little, or of what others read, is refused', (
     /all that it needs of|write all rows/,
   )
   assert.match(broken((_, main) => set(halo(main), { bytes: 64 }))!, /bytes for|apart/)
+})
+
+test('a plan that keeps other bands than it reads is refused', () => {
+  const fresh = () => halfway(decoderLike(12, 6, 48))
+  const broken = breaker(fresh, ({ again }, slicing) => again && keeps(slicing))
+  const first = breaker(fresh, ({ once }, slicing) => once && keeps(slicing))
+  assert.is(
+    broken(() => undefined),
+    undefined,
+  )
+  const slicing = (group: Group, change: (own: Slicing) => object) => (main: ProgramPlan) =>
+    Object.assign(main.slicings[group.id]!, change(main.slicings[group.id]!))
+  const keep =
+    (own: (bands: number, kept: number) => unknown) => (group: Group, main: ProgramPlan) =>
+      slicing(group, ({ bands, kept }) => ({ kept: own(bands!, kept!) }))(main)
+  for (const kept of [-1, 0.5, '1', null]) assert.match(broken(keep(() => kept))!, /bands kept/)
+  assert.match(broken(keep(bands => bands + 1))!, /bands kept/)
+  // One more or fewer needs other memory, and of a shortcut the other group's bands.
+  for (const step of [-1, 1]) {
+    assert.ok(broken(keep((_, kept) => kept + step)))
+    assert.match(first(keep((_, kept) => kept + step))!, /the bands of|memory for|alive from/)
+  }
+  const again = (change: (copy: Again, group: Group, main: ProgramPlan) => object) =>
+    broken((group, main) =>
+      Object.assign(group, {
+        again: group.again!.map(copy => ({ ...copy, ...change(copy, group, main) })),
+      }),
+    )!
+  assert.match(
+    broken(group => Object.assign(group, { again: 'all' }))!,
+    /lists of what it makes again/,
+  )
+  assert.match(
+    again(() => ({ index: 99 })),
+    /numbers of its own ops/,
+  )
+  assert.match(
+    again((_, { nodes }) => ({ of: nodes.at(-1)!.output })),
+    /makes again, made before|numbers of/,
+  )
+  assert.match(
+    again((_, __, main) => ({ of: main.program.inputs.sample })),
+    /makes again, made before/,
+  )
+  assert.match(
+    broken((group, main) => {
+      const { index } = group.again![0]!
+      const reader = main.groups.at(-1)!.nodes.at(-1)!
+      Object.assign(reader, {
+        inputs: [...reader.inputs, { role: 'extra', tensor: group.nodes[index]!.output }],
+      })
+    })!,
+    /read in it alone|what it reads/,
+  )
+  assert.match(
+    first((group, main) => {
+      const reader = main.groups.at(-1)!.nodes.at(-1)!
+      const tensor = group.nodes[group.once![0]!]!.output
+      Object.assign(reader, { inputs: [...reader.inputs, { role: 'extra', tensor }] })
+    })!,
+    /copies of .* read instead/,
+  )
 })
 
 test.run()

@@ -147,6 +147,14 @@ test('bands of rows give the same bits, predicted = measured', async () => {
       assert.is(banded.measured, banded.predicted)
       assert.ok(banded.predicted < whole.predicted)
     }
+    // And some bands kept, some made again.
+    const [from, to] = [1, 0].map(recompute => smallest(program, rows, recompute))
+    for (const share of [0.25, 0.5, 0.75]) {
+      const budget = Math.floor(from! + share * (to! - from!))
+      const partly = await execute(program, rows, { budget, recompute: 1 })
+      assert.equal(partly.values, whole.values, `${rows}x${cols} ${share}`)
+      assert.is(partly.measured, partly.predicted)
+    }
   }
 })
 

@@ -1,4 +1,4 @@
-import { type AxisRange, restrict, slicedNodes } from '../../lib/planner/group.js'
+import { type AxisRange, restrict, runningNodes, slicedNodes } from '../../lib/planner/group.js'
 import type { ProgramPlan } from '../../lib/planner/plan.js'
 import type { Buffer } from '../../lib/planner/storage.js'
 import type { Streaming } from '../../lib/planner/streaming.js'
@@ -12,7 +12,7 @@ import { dtypeBytes, elementCount, type Tensor } from '../../lib/program/tensor.
  * last. Written apart from the planner's own notions of lifetime and overlap; it knows only what commands read and write.
  * Streamed weights come where their buffers begin, and must be whole each time that their op runs.
  * Returns what is wrong, in words; empty when the plan is sound:
- * every read finds the element that it wants, every element is computed exactly once (once or more where bands make rows again), scratch
+ * every read finds the element that it wants, every element is computed exactly once (copies that bands make again aside), scratch
  * touches nothing that is needed, and no command writes where it still reads, except over the very element that it replaces.
  */
 export function checkPlan(plan: ProgramPlan, streaming?: Streaming): string[] {
@@ -51,7 +51,9 @@ export function checkPlan(plan: ProgramPlan, streaming?: Streaming): string[] {
     return names.get(tensor)!
   }
 
-  const weights = plan.groups.flatMap(({ nodes }) => nodes.flatMap(n => streaming?.of(n) ?? []))
+  const weights = plan.groups
+    .flatMap(group => runningNodes(group, plan.slicings[group.id]!))
+    .flatMap(node => streaming?.of(node) ?? [])
   const arriving = weights.map(({ tensor }, i) => {
     const [place] = home.get(tensor) ?? []
     if (!place) faults.push(`${tensor.name} is kept nowhere`)
@@ -60,8 +62,9 @@ export function checkPlan(plan: ProgramPlan, streaming?: Streaming): string[] {
   let time = 0
   for (const group of plan.groups) {
     const { bands } = plan.slicings[group.id]!
-    for (const { node, outer, ranges, slice } of slicedNodes(group, plan.slicings[group.id]!)) {
-      const now = time + group.nodes.indexOf(node)
+    for (const sliced of slicedNodes(group, plan.slicings[group.id]!)) {
+      const { node, index: op, outer, ranges, slice } = sliced
+      const now = time + op
       for (const weight of arriving) {
         const { place, name, bytes } = weight
         if (!place || place.buffer.start > now || arrived.has(weight)) continue
@@ -118,7 +121,7 @@ export function checkPlan(plan: ProgramPlan, streaming?: Streaming): string[] {
       const wanted = restrict(node.output, ranges)
       const reads = spec.regions(node, node.output, wanted)
       const scratchName = -2 - step++
-      for (const { offset, buffer } of scratch.get(node) ?? []) {
+      for (const { offset, buffer } of scratch.get(group.nodes[op]!) ?? []) {
         if (buffer.slice === undefined || buffer.slice === slice)
           memory.fill(scratchName, offset / 2, (offset + buffer.bytes) / 2)
       }
@@ -159,11 +162,22 @@ export function checkPlan(plan: ProgramPlan, streaming?: Streaming): string[] {
     }
     time += group.nodes.length * (bands ?? 1)
   }
+  // Of what is made in some bands alone, a copy makes the rest; of other copies only what is read must be there.
+  const copies = new Map<Tensor, Tensor>()
+  for (const { nodes, again } of plan.groups)
+    for (const { index, of } of again ?? []) copies.set(nodes[index]!.output, of)
+  for (const { nodes, once } of plan.groups) {
+    for (const index of once ?? []) {
+      const { output } = nodes[index]!
+      const counts = written.get(output) ?? new Uint8Array(elementCount(output.shape))
+      written.set(output, counts)
+      for (const [copy, of] of copies)
+        if (of === output) written.get(copy)?.forEach((count, i) => (counts[i]! += count))
+    }
+  }
   for (const [tensor, counts] of written) {
-    const again = plan.buffers.some(
-      ({ kind, band, tensors }) => kind === 'slice' && band && tensors.includes(tensor),
-    )
-    const wrong = counts.findIndex(count => (again ? count < 1 : count !== 1))
+    if (copies.has(tensor)) continue
+    const wrong = counts.findIndex(count => count !== 1)
     if (wrong >= 0) faults.push(`${tensor.name}: element ${wrong} computed ${counts[wrong]} times`)
   }
   return [...new Set(faults)]
