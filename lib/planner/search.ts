@@ -137,9 +137,27 @@ export class ProgramSearch {
       found = this.partitioned(variant, allowed)
       if (found) break
     }
-    const inBands = this.bands()?.within(allowed)
-    const seconds = ({ storage, fit }: Arrangement) => this.seconds(storage.groups, fit.slicings)
-    return inBands && found && seconds(found) <= seconds(inBands) ? found : (inBands ?? found)
+    const inBands = this.bandsWithin(allowed)
+    return inBands && !(found && this.time(found) <= this.time(inBands)) ? inBands : found
+  }
+
+  /**
+   * The fastest found in bands. Which groups are in bands follows from what is allowed; what was found may be faster yet in those that
+   * its own peak asks for.
+   */
+  private bandsWithin(allowed: number): Arrangement | undefined {
+    let found = this.bands()?.within(allowed)
+    while (found) {
+      const { bytes } = this.repacked(found).fit.packing
+      const own = bytes < allowed ? this.bands()!.within(bytes) : undefined
+      if (!own || this.time(own) >= this.time(found)) break
+      found = own
+    }
+    return found
+  }
+
+  private time({ storage, fit }: Arrangement): number {
+    return this.seconds(storage.groups, fit.slicings)
   }
 
   private seconds(groups: readonly Group[], slicings: readonly Slicing[]): number {
