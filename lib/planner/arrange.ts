@@ -66,6 +66,13 @@ export function packAtLeisure(fit: Fit): Fit {
   return better
 }
 
+/** Packed as it stays: at leisure no more is tried. */
+export function packOnce(of: Load): Fit {
+  const fit = pack(of)
+  leisurely.set(fit, fit)
+  return fit
+}
+
 const leisurely = new WeakMap<Fit, Fit>()
 
 /** Nodes of a search for an arena, at leisure. */

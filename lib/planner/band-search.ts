@@ -1,5 +1,5 @@
 import type { Tensor } from '../program/tensor.js'
-import { type Fit, type Load, load, pack, packAtLeisure } from './arrange.js'
+import { type Fit, type Load, load, pack, packAtLeisure, packOnce } from './arrange.js'
 import { type Slicing, unsliced } from './group.js'
 import { GroupMemory, ScratchTable } from './group-memory.js'
 import { KeptBands } from './kept-bands.js'
@@ -39,6 +39,8 @@ export class BandSearch {
   within(allowed: number, seconds: (slicings: readonly Slicing[]) => number): Fit | undefined {
     const found = new Map<Load, number>()
     for (const limit of [aligned(allowed), 0]) {
+      // With bands to keep there is much to choose from already.
+      if (this.units.length > 0 && found.size > 0) break
       for (const key of this.options(limit)) {
         const all = this.loads.get(key)!
         if (all.lowerBound > aligned(allowed)) continue
@@ -121,7 +123,8 @@ export class BandSearch {
     const key = JSON.stringify(of.slicings)
     let fit = this.fits.get(key)
     if (!fit) {
-      fit = pack(of)
+      // What keeps bands takes a little less where it does not pack: many are tried.
+      fit = of.slicings.some(({ kept }) => kept) ? packOnce(of) : pack(of)
       this.fits.set(key, fit)
     }
     return fit
