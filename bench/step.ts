@@ -10,7 +10,6 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { readFloats, readSafetensorsHeader } from '../lib/io/safetensors.js'
 import { formatTable } from '../lib/pipelines/pipeline-plan.js'
-import type { StagePlan } from '../lib/planner/plan.js'
 import type { Compute } from '../lib/runtime/device.js'
 import { native } from '../lib/runtime/native.js'
 import { benchArguments } from './arguments.js'
@@ -58,8 +57,6 @@ const allWays: Readonly<Record<string, { channelsLast: boolean; compile: boolean
 
 /** Of PyTorch's memory beyond the weights: 0.35 is the goal, some of it for what a process holds beside its arena. */
 const goalOfPytorch = 0.34
-/** Operations spent again, as a share, where tensors are kept but for bands. */
-const keptShare = 0.03
 
 const median = (list: readonly number[]): number =>
   [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)]!
@@ -134,16 +131,14 @@ async function answer(question: Question) {
   const network = await Network.open(program, weightsIn(weights), threads, compute)
   const unsliced = network.plan(undefined, 1)
   const half = network.plan(Math.floor(unsliced.arenaBytes / 2))
-  // A decoder at half makes tensors again, and takes more than the goal beside PyTorch.
-  const operations = (plan: StagePlan) => plan.programs.main!.work.flops
-  const decoder = operations(half) > (1 + keptShare) * operations(unsliced)
   const goal = goalOfPytorch * Math.min(...tried.map(({ activationBytes }) => activationBytes))
   const named = [
     { name: 'unsliced', plan: unsliced },
     { name: 'fastest', plan: network.plan() },
-    ...(decoder ? [{ name: 'least, all kept', plan: network.plan(0, undefined, keptShare) }] : []),
     { name: 'half', plan: half },
-    ...(decoder ? [{ name: `${goalOfPytorch} of PyTorch`, plan: network.plan(goal) }] : []),
+    ...(half.arenaBytes > goal
+      ? [{ name: `${goalOfPytorch} of PyTorch`, plan: network.plan(goal) }]
+      : []),
     { name: 'quarter', plan: network.plan(Math.floor(unsliced.arenaBytes / 4)) },
   ]
   const plans = named.filter(

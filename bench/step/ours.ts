@@ -59,7 +59,7 @@ export class Network {
   }
 
   /** @param arena most bytes beside the weights; undefined: as fast as can be; 0: the least that works */
-  plan(arena?: number, slices?: number, recompute?: number): StagePlan {
+  plan(arena?: number, slices?: number): StagePlan {
     const { program, threads, compute, source: weights } = this
     const options = {
       device: 'cpu',
@@ -67,7 +67,6 @@ export class Network {
       compute,
       weights,
       slices,
-      recompute,
       streaming: 'never' as const,
       spill: false,
     }

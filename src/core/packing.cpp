@@ -155,8 +155,7 @@ void Packer::pack(const PackJob &job, void *destination, int32_t threads) {
     memcpy(aligned_->data(), source, job.source_bytes);
     source = aligned_->data();
   }
-  PackSource work{source,     job.dtype, int32_t(job.form), job.outputs,
-                  job.inputs, job.taps,  destination};
+  PackSource work{source, job.dtype, job.form, job.outputs, job.inputs, job.taps, destination};
   ThreadPool::instance().run(threads, pack_share, &work);
   if (job.file) job.file->forget(job.source_offset, job.source_bytes);
 }

@@ -16,16 +16,6 @@
 
 namespace sluice {
 
-/** See PackForm in lib/runtime/addon-types.ts. */
-enum class PackForm : int32_t {
-  raw = 0,
-  vector = 1,
-  panel = 2,
-  panel_pairs = 3,
-  vector_pairs = 4,
-  panel_phases = 5
-};
-
 struct PackJob {
   std::shared_ptr<const MappedFile> file; ///< null: the source is `values`
   std::vector<uint8_t> values;

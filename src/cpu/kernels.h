@@ -14,11 +14,21 @@
 
 namespace sluice {
 
-/** Source of one weight to pack; see PackForm in lib/runtime/addon-types.ts. */
+/** See PackForm in lib/runtime/addon-types.ts. */
+enum class PackForm : int32_t {
+  raw = 0,
+  vector = 1,
+  panel = 2,
+  panel_pairs = 3,
+  vector_pairs = 4,
+  panel_phases = 5
+};
+
+/** Source of one weight to pack. */
 struct PackSource {
   const void *data;
   DType dtype;
-  int32_t form;
+  PackForm form;
   int64_t outputs, inputs, taps;
   void *destination;
 };

@@ -5,15 +5,6 @@
 namespace sluice::SLUICE_ISA_NAMESPACE {
 namespace {
 
-enum Form : int32_t {
-  kRaw = 0,
-  kVector = 1,
-  kPanels = 2,
-  kPanelPairs = 3,
-  kVectorPairs = 4,
-  kPanelPhases = 5
-};
-
 /** A checkpoint's bytes may lie at any address. */
 template <class T>
 T read(const T *p) {
@@ -122,7 +113,7 @@ void pack_phases(const PackSource &s, int64_t first, int64_t last) {
 void pack(const PackSource &s, int32_t thread, int32_t threads) {
   const int64_t count = s.outputs * s.inputs * s.taps;
   switch (s.form) {
-    case kRaw: {
+    case PackForm::raw: {
       const int64_t size = dtype_bytes(s.dtype);
       const Share share = share_of(ceil_div(count, (int64_t)4096), thread, threads);
       const int64_t begin = share.begin * 4096, end = least(share.end * 4096, count);
@@ -132,15 +123,15 @@ void pack(const PackSource &s, int32_t thread, int32_t threads) {
       }
       return;
     }
-    case kVector: {
+    case PackForm::vector: {
       const Share share = share_of(ceil_div(count, (int64_t)4096), thread, threads);
       const int64_t begin = share.begin * 4096, end = least(share.end * 4096, count);
       if (begin < end) widen_any(s, (float *)s.destination + begin, begin, end - begin);
       return;
     }
-    case kPanels:
-    case kPanelPairs: {
-      const bool pairs = s.form == kPanelPairs;
+    case PackForm::panel:
+    case PackForm::panel_pairs: {
+      const bool pairs = s.form == PackForm::panel_pairs;
       const int64_t panels = pairs ? 2 * ceil_div(s.outputs / 2, (int64_t)kPanel)
                                    : ceil_div(s.outputs, (int64_t)kPanel);
       const Share share = share_of(panels, thread, threads);
@@ -150,7 +141,7 @@ void pack(const PackSource &s, int32_t thread, int32_t threads) {
         pack_panels<uint32_t>(s, pairs, share.begin, share.end);
       return;
     }
-    case kVectorPairs: {
+    case PackForm::vector_pairs: {
       const int64_t half = s.outputs / 2, panels = 2 * ceil_div(half, (int64_t)kPanel);
       const Share share = share_of(panels, thread, threads);
       for (int64_t panel = share.begin; panel < share.end; ++panel) {
@@ -161,7 +152,7 @@ void pack(const PackSource &s, int32_t thread, int32_t threads) {
       }
       return;
     }
-    case kPanelPhases: {
+    case PackForm::panel_phases: {
       const Share share = share_of(ceil_div(s.outputs, (int64_t)kPanel), thread, threads);
       switch (s.dtype) {
         case DType::f16:
