@@ -78,8 +78,9 @@ export interface Renewable {
 }
 
 /**
- * Convolutions' outputs that are whole only because a norm sums over all of them. In a decoder each residual block's two tensors stand
- * side by side at full resolution; made again band by band with the rows around, neither does. Cheapest first, by operations per byte.
+ * Convolutions' outputs, over space or time, that are whole only because a norm sums over all of them. In a decoder each residual block's two
+ * tensors stand side by side at full resolution; made again band by band with the rows around, neither does. Cheapest first, by operations
+ * per byte.
  */
 export function renewable(program: Program): Renewable[] {
   const step = new Map(program.nodes.map((node, i) => [node, i]))
@@ -88,7 +89,8 @@ export function renewable(program: Program): Renewable[] {
   const found: Renewable[] = []
   for (const { tensor, producer, uses } of waits(program, readers)) {
     const [, first, ...late] = uses
-    if (producer.op !== 'conv2d' || first!.op !== 'norm_partials' || late.length === 0) continue
+    const convolves = producer.op === 'conv2d' || producer.op === 'conv_time'
+    if (!convolves || first!.op !== 'norm_partials' || late.length === 0) continue
     const targets = late.map(reader => {
       const [next, ...others] = readers.get(reader.output) ?? []
       return followsSource(reader) && next && others.length === 0

@@ -10,7 +10,7 @@ import { Streaming } from '../../lib/planner/streaming.js'
 import type { Program } from '../../lib/program/graph.js'
 import { opSpec } from '../../lib/program/op.js'
 import { checkPlan } from '../support/memory-model.js'
-import { decoderLike } from '../support/random-program.js'
+import { decoderLike, temporalDecoderLike } from '../support/random-program.js'
 
 const target = { backend: 'cpu', threads: 2 }
 const weightDtype = () => 'f16' as const
@@ -85,6 +85,17 @@ function halfway(program: Program, share = 0.5) {
 const ends = new Map<string, number[]>()
 
 const keeps = ({ kept = 0, bands }: Slicing) => bands !== undefined && kept > 0 && kept < bands
+
+test('of a decoder over time, temporal blocks make rows again too', () => {
+  for (const frames of [1, 2]) {
+    const program = temporalDecoderLike(frames, 12, 6, 48)
+    const found = least(program)
+    const again = found.programs.main!.program.nodes.filter(isAgain)
+    assert.ok(again.some(({ op }) => op === 'conv_time') && again.some(({ op }) => op === 'conv2d'))
+    assert.equal(checkPlan(found.programs.main!), [], program.name)
+    assert.is(faultOf(found.programs.main!, new Streaming(found.weights, 'cpu')), undefined)
+  }
+})
 
 test('bands are kept for which there is room: a larger budget is never slower, its own peak gives the same plan', () => {
   let partly = 0

@@ -131,19 +131,21 @@ test('attention over frames that sees no later one is the same in any slices of 
 })
 
 test('bands of rows give the same bits, predicted = measured', async () => {
-  for (const [rows, cols] of [
-    [12, 6],
-    [17, 5],
-    [9, 11],
-    [32, 3],
-  ] as const) {
-    const program = decoderLike(rows, cols)
+  const programs = [
+    decoderLike(12, 6),
+    decoderLike(17, 5),
+    decoderLike(9, 11),
+    decoderLike(32, 3),
+    temporalDecoderLike(2, 12, 6),
+    temporalDecoderLike(1, 9, 7),
+  ]
+  for (const [rows, program] of programs.entries()) {
     const whole = await execute(program, rows, { slices: 1, threads: 1 })
     // Kept, and made again with the rows around each band.
     for (const recompute of [0, 1]) {
       const budget = smallest(program, rows, recompute)
       const banded = await execute(program, rows, { budget, recompute })
-      assert.equal(banded.values, whole.values, `${rows}x${cols} ${recompute}`)
+      assert.equal(banded.values, whole.values, `${program.name} ${recompute}`)
       assert.is(banded.measured, banded.predicted)
       assert.ok(banded.predicted < whole.predicted)
     }
@@ -152,7 +154,7 @@ test('bands of rows give the same bits, predicted = measured', async () => {
     for (const share of [0.25, 0.5, 0.75]) {
       const budget = Math.floor(from! + share * (to! - from!))
       const partly = await execute(program, rows, { budget, recompute: 1 })
-      assert.equal(partly.values, whole.values, `${rows}x${cols} ${share}`)
+      assert.equal(partly.values, whole.values, `${program.name} ${share}`)
       assert.is(partly.measured, partly.predicted)
     }
   }
