@@ -87,8 +87,11 @@ const ends = new Map<string, number[]>()
 const keeps = ({ kept = 0, bands }: Slicing) => bands !== undefined && kept > 0 && kept < bands
 
 test('of a decoder over time, temporal blocks make rows again too', () => {
-  for (const frames of [1, 2]) {
-    const program = temporalDecoderLike(frames, 12, 6, 48)
+  for (const [rows, cols] of [
+    [12, 6],
+    [9, 7],
+  ] as const) {
+    const program = temporalDecoderLike(2, rows, cols, 48)
     const found = least(program)
     const again = found.programs.main!.program.nodes.filter(isAgain)
     assert.ok(again.some(({ op }) => op === 'conv_time') && again.some(({ op }) => op === 'conv2d'))
