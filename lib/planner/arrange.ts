@@ -1,7 +1,8 @@
 import type { Program } from '../program/graph.js'
 import { type Packing, type Placeable, packBuffers } from './arena.js'
+import { allBuffers } from './buffers.js'
 import type { Slicing } from './group.js'
-import { allBuffers, type Buffer, peakOf, type Storage } from './storage.js'
+import { type Buffer, peakOf, type Storage } from './storage.js'
 
 /** A slicing for every group with the arena that holds them. */
 export interface Fit {
@@ -34,17 +35,13 @@ export function fitSlices(storage: Storage, slices: number): Fit {
 
 /** The arena for given slicings. */
 export function arrange(storage: Storage, slicings: Slicing[]): Fit {
-  return pack(load(storage, slicings))
+  return pack(load(slicings, allBuffers(storage, slicings)))
 }
 
 /** What is alive when for given slicings; its arena is not packed yet. */
 export type Load = Omit<Fit, 'packing'>
 
-export function load(
-  storage: Storage,
-  slicings: Slicing[],
-  buffers = allBuffers(storage, slicings),
-): Load {
+export function load(slicings: Slicing[], buffers: Buffer[]): Load {
   const peak = peakOf(buffers)
   return { slicings, buffers, lowerBound: peak.bytes, time: peak.step }
 }

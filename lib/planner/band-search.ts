@@ -1,5 +1,6 @@
 import type { Tensor } from '../program/tensor.js'
 import { type Fit, type Load, load, pack, packAtLeisure, packOnce } from './arrange.js'
+import { Buffers } from './buffers.js'
 import { type Slicing, unsliced } from './group.js'
 import { GroupMemory, ScratchTable } from './group-memory.js'
 import { KeptBands } from './kept-bands.js'
@@ -18,6 +19,7 @@ interface Candidate {
 export class BandSearch {
   /** Slicings by group from whole to finest. */
   private readonly choices: readonly (readonly Candidate[])[]
+  private readonly buffers: Buffers
   private readonly loads = new Map<string, Load>()
   private readonly fits = new Map<string, Fit>()
   private readonly kept = new Map<string, KeptBands>()
@@ -27,6 +29,7 @@ export class BandSearch {
     private readonly storage: Storage,
     private readonly units: readonly (readonly number[])[] = [],
   ) {
+    this.buffers = new Buffers(storage)
     const scratch = new ScratchTable(storage.target)
     this.choices = storage.groups.map(group => candidates(new GroupMemory(storage, group, scratch)))
   }
@@ -67,7 +70,7 @@ export class BandSearch {
     if (this.units.length === 0) return []
     let kept = this.kept.get(key)
     if (!kept) {
-      kept = new KeptBands(this.storage, this.loads.get(key)!, this.units)
+      kept = new KeptBands(this.buffers, this.loads.get(key)!, this.units)
       this.kept.set(key, kept)
     }
     // At fixed limits, so that what was found at one of them is found again with its own peak as the budget.
@@ -114,7 +117,7 @@ export class BandSearch {
       const key = JSON.stringify(slicings)
       if (seen.has(key)) break
       seen.add(key)
-      if (!this.loads.has(key)) this.loads.set(key, load(this.storage, slicings))
+      if (!this.loads.has(key)) this.loads.set(key, load(slicings, this.buffers.under(slicings)))
       yield key
     }
   }

@@ -40,13 +40,16 @@ export class BandVariants {
     this.candidates = renewable(this.ordered)
   }
 
-  /** The fastest variant whose arena stays within `allowed` bytes. */
-  within(allowed: number): Arrangement | undefined {
+  /**
+   * The fastest variant whose arena stays within `allowed` bytes.
+   * @param than only if it takes less time
+   */
+  within(allowed: number, than = Number.POSITIVE_INFINITY): Arrangement | undefined {
     const { groups } = this.at(0)!.storage
     const enough = this.seconds(groups, groups.map(unsliced)) * fastEnough
     let best: Arrangement | undefined
-    let least = Number.POSITIVE_INFINITY
-    for (let i = 0; this.at(i) && least > enough; i++) {
+    let least = than
+    for (let i = 0; this.at(i) && (i === 0 || least > enough); i++) {
       const { program, storage, search } = this.at(i)!
       const seconds = (slicings: readonly Slicing[]) => this.seconds(storage.groups, slicings)
       const fit = search.within(allowed, seconds)

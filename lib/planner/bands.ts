@@ -55,24 +55,39 @@ function bytesOf(tensor: Tensor, region: Region): number {
   return elementCount(regionShape(region)) * dtypeBytes[tensor.dtype]
 }
 
+/** More slices or rows than a tensor has: with one of them, its number makes a key. */
+const mostParts = 2 ** 24
+
 /** A buffer, as far as a group has used it. */
 type Share = Omit<Buffer, 'id' | 'end'> & { end: number }
 
-/** The buffers that a group of bands touches, from its first time on; of whole tensors and bands only the group's own share. */
+/** The buffers that a group of bands touches, in times from its first one on; of whole tensors and bands only the group's own share. */
 export function bandedBuffers(
   storage: Storage,
   slicings: readonly Slicing[],
   group: Group,
-  time: number,
 ): Omit<Buffer, 'id'>[] {
   const slicing = slicings[group.id]!
   const axis = group.axis!
-  const found = new Map<string, Share>()
+  const found: Share[] = []
+  const lasting = new Map<number, Share>()
   const streamed = new Map<number, Pick<Buffer, 'tensors' | 'name' | 'bytes'>>()
-  const alive = (key: string, at: number, make: () => Omit<Share, 'start' | 'end'>) => {
-    const known = found.get(key)
+  const add = (share: Omit<Share, 'start' | 'end'>, at: number): Share => {
+    const added = { ...share, start: at, end: at + 1 }
+    found.push(added)
+    return added
+  }
+  /** Of one owner: a sub-feature of a slice, a band, or all of it. */
+  const alive = (
+    owner: Tensor,
+    part: number,
+    at: number,
+    make: () => Omit<Share, 'start' | 'end'>,
+  ) => {
+    const key = owner.id * mostParts + part
+    const known = lasting.get(key)
     if (known) known.end = at + 1
-    else found.set(key, { ...make(), start: at, end: at + 1 })
+    else lasting.set(key, add(make(), at))
   }
   const counts = new Map<SharedTensor, number | undefined>()
   const countOf = (entry: SharedTensor): number | undefined => {
@@ -81,7 +96,7 @@ export function bandedBuffers(
   }
   const { length } = group.nodes
   for (const { node, index, outer, ranges, slice } of slicedNodes(group, slicing)) {
-    const at = time + slice * length + index
+    const at = slice * length + index
     const wanted = restrict(node.output, ranges)
     const use = (tensor: Tensor, region: Region, input?: number) => {
       const entry = storage.owner.get(tensor)
@@ -90,7 +105,7 @@ export function bandedBuffers(
       const common = { tensors: entry.tensors, name: owner.name }
       const bands = countOf(entry)
       if (entry.home.group) {
-        alive(`${owner.id} ${slice}`, at, () => ({
+        alive(owner, slice, at, () => ({
           ...common,
           kind: 'slice',
           slice,
@@ -98,7 +113,7 @@ export function bandedBuffers(
           ...(ranges !== outer && { band: ranges[0]! }),
         }))
       } else if (bands === undefined) {
-        alive(`${owner.id}`, at, () => ({
+        alive(owner, 0, at, () => ({
           ...common,
           kind: 'whole',
           bytes: bytesOf(owner, wholeRegion(owner.shape)),
@@ -106,8 +121,7 @@ export function bandedBuffers(
       } else {
         const touched = bandsTouched(tensor, axis, bands, region)
         for (const band of touched) {
-          const key = `${owner.id} band ${band.range[0]}`
-          alive(key, at, () => ({
+          alive(owner, band.range[0], at, () => ({
             ...common,
             kind: 'band',
             band,
@@ -116,6 +130,7 @@ export function bandedBuffers(
         }
         if (touched.length > 1) {
           const slab = {
+            kind: 'slab' as const,
             tensors: [],
             name: `rows of ${tensor.name}`,
             node: group.nodes[index]!,
@@ -123,7 +138,7 @@ export function bandedBuffers(
             slice,
             bytes: bytesOf(tensor, region),
           }
-          alive(`${owner.id} slab ${at} ${input}`, at, () => ({ ...slab, kind: 'slab' }))
+          add(slab, at)
         }
       }
     }
@@ -136,19 +151,13 @@ export function bandedBuffers(
       streamed.set(tensor.id, { tensors: [tensor], name: tensor.name, bytes: tensorBytes(tensor) })
     if (scratch > 0) {
       const name = `scratch of ${node.name}`
-      alive(`scratch ${at}`, at, () => ({
-        tensors: [],
-        name,
-        kind: 'scratch',
-        node: group.nodes[index]!,
-        slice,
-        bytes: scratch,
-      }))
+      const owner = group.nodes[index]!
+      add({ tensors: [], name, kind: 'scratch', node: owner, slice, bytes: scratch }, at)
     }
   }
   // Weights serve every band.
-  const all = { kind: 'whole', start: time, end: time + slicing.bands! * length } as const
-  return [...found.values(), ...[...streamed.values()].map(part => ({ ...part, ...all }))]
+  const all = { kind: 'whole', start: 0, end: slicing.bands! * length } as const
+  return [...found, ...[...streamed.values()].map(part => ({ ...part, ...all }))]
 }
 
 function scratchOf(node: Node, wanted: Region, storage: Storage): number {

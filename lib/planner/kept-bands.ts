@@ -1,14 +1,11 @@
 import { type Load, load } from './arrange.js'
-import type { Slicing } from './group.js'
-import { groupTimes, joinParts, type Part, partsOf, type Storage } from './storage.js'
+import type { Buffers } from './buffers.js'
 
 /**
  * Bands in which nothing is made again. Of a tensor that is made again band by band, the first bands may be kept instead, as many as there
  * is room for: what a budget leaves is spent on time.
  */
 export class KeptBands {
-  private readonly times: readonly number[]
-  private readonly parts = new Map<string, readonly Part[]>()
   /** By the bands that each unit keeps. */
   private readonly loads = new Map<string, Load>()
   private readonly units: readonly (readonly number[])[]
@@ -18,11 +15,10 @@ export class KeptBands {
    * @param units groups that keep as many bands as each other
    */
   constructor(
-    private readonly storage: Storage,
+    private readonly buffers: Buffers,
     private readonly none: Load,
     units: readonly (readonly number[])[],
   ) {
-    this.times = groupTimes(storage, none.slicings)
     this.units = units.filter(unit => this.bandsOf(unit) !== undefined)
     this.loads.set(`${this.units.map(() => 0)}`, none)
   }
@@ -60,21 +56,10 @@ export class KeptBands {
       const slicings = [...this.none.slicings]
       for (const [i, unit] of this.units.entries())
         for (const id of unit) if (kept[i]! > 0) slicings[id] = { ...slicings[id]!, kept: kept[i]! }
-      const parts = this.storage.groups.map(({ id }) => this.partsOf(id, slicings))
-      found = load(this.storage, slicings, joinParts(parts))
+      found = load(slicings, this.buffers.under(slicings))
       this.loads.set(key, found)
     }
     return found
-  }
-
-  private partsOf(id: number, slicings: readonly Slicing[]): readonly Part[] {
-    const key = `${id} ${slicings[id]!.kept ?? 0}`
-    let known = this.parts.get(key)
-    if (!known) {
-      known = partsOf(this.storage, slicings, this.storage.groups[id]!, this.times[id]!)
-      this.parts.set(key, known)
-    }
-    return known
   }
 }
 

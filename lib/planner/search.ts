@@ -137,20 +137,19 @@ export class ProgramSearch {
       found = this.partitioned(variant, allowed)
       if (found) break
     }
-    const inBands = this.bandsWithin(allowed)
-    return inBands && !(found && this.time(found) <= this.time(inBands)) ? inBands : found
+    return this.bandsWithin(allowed, found && this.time(found)) ?? found
   }
 
   /**
-   * The fastest found in bands. Which groups are in bands follows from what is allowed; what was found may be faster yet in those that
-   * its own peak asks for.
+   * The fastest found in bands, if it takes less time than something else. Which groups are in bands follows from what is allowed; what
+   * was found may be faster yet in those that its own peak asks for.
    */
-  private bandsWithin(allowed: number): Arrangement | undefined {
-    let found = this.bands()?.within(allowed)
+  private bandsWithin(allowed: number, than?: number): Arrangement | undefined {
+    let found = this.bands()?.within(allowed, than)
     while (found) {
       const { bytes } = this.repacked(found).fit.packing
-      const own = bytes < allowed ? this.bands()!.within(bytes) : undefined
-      if (!own || this.time(own) >= this.time(found)) break
+      const own = bytes < allowed ? this.bands()!.within(bytes, this.time(found)) : undefined
+      if (!own) break
       found = own
     }
     return found

@@ -2,7 +2,6 @@ import type { Node, Program } from '../program/graph.js'
 import { opSpec, type Target } from '../program/op.js'
 import { regionShape } from '../program/region.js'
 import { dtypeBytes, elementCount, sameShape, type Tensor, tensorBytes } from '../program/tensor.js'
-import { bandedBuffers, bandsOf } from './bands.js'
 import {
   type AxisRange,
   firstSlice,
@@ -386,63 +385,6 @@ function tieOf(entry: SharedTensor, other: SharedTensor): Tie {
   return { to: other.tensors[0]!, end: hides(above, below) ? 'top' : 'bottom' }
 }
 
-/** A buffer with only the part of its lifetime that falls into a group. */
-export type Part = Omit<Buffer, 'id'>
-
-/** First time of each group: time counts ops; a group of bands takes as many times as it has ops and bands. */
-export function groupTimes({ groups }: Storage, slicings: readonly Slicing[]): number[] {
-  let time = 0
-  return groups.map(group => {
-    const start = time
-    time += group.nodes.length * (slicings[group.id]!.bands ?? 1)
-    return start
-  })
-}
-
-/** What a group that begins at a time uses. How many bands other groups keep does not matter. */
-export function partsOf(
-  storage: Storage,
-  slicings: readonly Slicing[],
-  group: Group,
-  time: number,
-): Part[] {
-  const slicing = slicings[group.id]!
-  if (slicing.bands) return bandedBuffers(storage, slicings, group, time)
-  const shift = time - storage.starts[group.id]!
-  // Bands that live across this group are told by the groups before and after it.
-  return groupBuffers(storage, group, slicing)
-    .filter(
-      ({ kind, tensors }) =>
-        kind !== 'whole' || !bandsOf(storage.owner.get(tensors[0]!)!, slicings),
-    )
-    .map(part => ({ ...part, start: part.start + shift, end: part.end + shift }))
-}
-
-/** Every buffer of the program, whole ones and bands joined over groups. */
-export function joinParts(parts: readonly (readonly Part[])[]): Buffer[] {
-  const lasting = new Map<string, Part>()
-  const rest: Part[] = []
-  for (const part of parts.flat()) {
-    if (part.kind !== 'whole' && part.kind !== 'band') {
-      rest.push(part)
-      continue
-    }
-    const key = `${part.tensors[0]!.id} ${part.band?.range[0]}`
-    const known = lasting.get(key)
-    const [start, end] = known
-      ? [Math.min(known.start, part.start), Math.max(known.end, part.end)]
-      : [part.start, part.end]
-    lasting.set(key, { ...known, ...part, start, end })
-  }
-  return [...lasting.values(), ...rest].map((buffer, id) => ({ ...buffer, id }))
-}
-
-/** Every buffer of the program for the given slicings. */
-export function allBuffers(storage: Storage, slicings: readonly Slicing[]): Buffer[] {
-  const times = groupTimes(storage, slicings)
-  return joinParts(storage.groups.map(group => partsOf(storage, slicings, group, times[group.id]!)))
-}
-
 /** The nodes by time, for messages. */
 export function nodesByTime(storage: Storage, slicings: readonly Slicing[]): Node[] {
   return storage.groups.flatMap(group =>
@@ -455,16 +397,17 @@ export function aligned(bytes: number): number {
   return Math.ceil(bytes / alignment) * alignment
 }
 
-/** Most bytes alive at one step, that step, and the buffers alive there. */
+/** Most bytes alive at one step, and the first such step. */
 export function peakOf(buffers: readonly Omit<Buffer, 'id'>[]): { bytes: number; step: number } {
-  const events = new Map<number, number>()
-  for (const buffer of buffers) {
-    events.set(buffer.start, (events.get(buffer.start) ?? 0) + aligned(buffer.bytes))
-    events.set(buffer.end, (events.get(buffer.end) ?? 0) - aligned(buffer.bytes))
+  const last = buffers.reduce((latest, { end }) => Math.max(latest, end), 0)
+  const changes = new Float64Array(last + 1)
+  for (const { bytes, start, end } of buffers) {
+    changes[start]! += aligned(bytes)
+    changes[end]! -= aligned(bytes)
   }
   let live = 0
   let peak = { bytes: 0, step: 0 }
-  for (const [step, change] of [...events].sort((a, b) => a[0] - b[0])) {
+  for (const [step, change] of changes.entries()) {
     live += change
     if (live > peak.bytes) peak = { bytes: live, step }
   }
