@@ -24,7 +24,12 @@ import type { Streaming } from './streaming.js'
  * @returns what is wrong first; undefined for a sound plan
  */
 export function faultOf(plan: ProgramPlan, streaming: Streaming): string | undefined {
-  return groupFault(plan) ?? placeFault(plan) ?? new Lifetimes(plan, streaming).fault()
+  return (
+    groupFault(plan) ??
+    bufferFault(plan) ??
+    placeFault(plan) ??
+    new Lifetimes(plan, streaming).fault()
+  )
 }
 
 const isCount = (value: unknown, most: number): boolean =>
@@ -96,16 +101,23 @@ function copyFault(
 ): string | undefined {
   const { nodes, again = [], once = [], halos = [] } = group
   const { kept, bands } = plan.slicings[group.id]!
-  if (!Array.isArray(again) || !Array.isArray(once)) return 'lists of what it makes again'
+  const listed = ({ again: made = [], once: some = [] }: Group) =>
+    Array.isArray(made) && Array.isArray(some)
+  if (!plan.groups.every(listed)) return 'lists of what it makes again'
   const indices = [...again.map(({ index }) => index), ...once]
-  if (new Set(indices).size !== indices.length || indices.some(index => !nodes[index]))
+  const own = (index: unknown) => Number.isInteger(index) && nodes[index as number]
+  if (new Set(indices).size !== indices.length || !indices.every(own))
     return 'numbers of its own ops as made again'
   if (kept !== undefined) {
     const count = kept === 0 || isCount(kept, bands ?? 0)
     if (!count || again.length + once.length === 0) return `0 to ${bands ?? 0} bands kept`
   }
+  const copies = new Set(
+    plan.groups.flatMap(other => other.again?.map(copy => other.nodes[copy.index]?.output) ?? []),
+  )
   for (const { index, of } of again) {
     const { output, name } = nodes[index]!
+    if (copies.has(of)) return `${name} as a copy of what is none`
     if (!ready.has(of) || of.dtype !== output.dtype || !sameShape(of.shape, output.shape))
       return `what ${name} makes again, made before`
     if (readOutside(plan, group, output)) return `${name} read in it alone`
@@ -161,6 +173,55 @@ function slicingFault(group: Group, slicing: Slicing): string | undefined {
     if (!isCount(slicing.inner[i], length) || slicing.inner[i]! % granule !== 0)
       return `inner slices of ${granule} to ${length}`
     end = last + 1
+  }
+  return undefined
+}
+
+/**
+ * Buffers that say of themselves what their kind does and no more, so that all who look one up find the same: tensors have neither a node nor
+ * an operand; scratch and slabs are their node's own, one for each slice of a group of bands.
+ */
+function bufferFault({ buffers, groups, slicings }: ProgramPlan): string | undefined {
+  const inBands = new Map<Node | Tensor, boolean>()
+  for (const { id, nodes } of groups)
+    for (const node of nodes)
+      for (const key of [node, node.output]) inBands.set(key, slicings[id]!.bands !== undefined)
+  const owned = new Set<string>()
+  for (const { name, kind, tensors, band, node, input, slice, tied } of buffers) {
+    const fields = { band, node, input, slice, tied }
+    const only = (...names: (keyof typeof fields)[]) =>
+      Object.entries(fields).every(
+        ([field, value]) => value === undefined || names.includes(field as keyof typeof fields),
+      )
+    const rows =
+      band === undefined ||
+      (band.axis === 1 &&
+        band.range.length === 2 &&
+        band.range.every(row => Number.isSafeInteger(row)) &&
+        band.range[0] >= 0 &&
+        band.range[0] < band.range[1] &&
+        tensors.every(({ shape }) => band.range[1] <= shape[1]!))
+    const counted = [input, slice].every(
+      value => value === undefined || (Number.isSafeInteger(value) && value >= 0),
+    )
+    const held = {
+      whole: () => only('tied'),
+      band: () => only('band') && band !== undefined,
+      slice: () =>
+        only(...(slice === undefined ? [] : (['band', 'slice'] as const))) &&
+        (slice === undefined || tensors.every(tensor => inBands.get(tensor))),
+      inner: () => only(),
+      scratch: () => only('node', 'slice') && (slice !== undefined) === inBands.get(node!),
+      slab: () => only('node', 'slice', 'input') && slice !== undefined && input !== undefined,
+    }[kind]
+    const ofNode = kind === 'scratch' || kind === 'slab'
+    if (typeof name !== 'string' || !held?.() || !rows || !counted)
+      return `${name} to be what a buffer of its kind is`
+    if (ofNode !== (tensors.length === 0) || (ofNode && !inBands.has(node!)))
+      return `${name} for a tensor or an op`
+    const key = `${node?.id} ${input} ${slice}`
+    if (ofNode && owned.has(key)) return `${name} once`
+    if (ofNode) owned.add(key)
   }
   return undefined
 }

@@ -335,6 +335,11 @@ function decodeProgram(
     expect(nodes[index], 'the number of an op', `${index}`)
     return nodes[index]!
   }
+  const { work, peak, commands, lowerBound } = record
+  const amounts = [commands, lowerBound, work?.flops, work?.bytes, work?.seconds]
+  const counted = amounts.every(amount => Number.isFinite(amount) && amount >= 0)
+  expect(counted, 'work, commands and a bound as numbers')
+  expect(typeof peak?.op === 'string' && typeof peak.tensor === 'string', 'the op of the peak')
   const groups = record.groups.map(({ again, ...group }, id): Group => {
     const decoded = { ...group, id, nodes: group.nodes.map(node) }
     if (!again) return decoded

@@ -158,7 +158,13 @@ export class StagePlanner {
     if (budget === undefined) return this.freely(ways[0]!)
     const best = this.fastest(ways, budget)
     if (best) return best
-    const least = this.least(ways, budget)
+    let least = this.least(ways, budget)
+    // Where a little more or less is streamed there may be less yet.
+    let lower: StagePlan | undefined = least
+    while (lower) {
+      least = lower
+      lower = this.fastest(ways, least.peakBytes - 1)
+    }
     if (least.peakBytes > budget) throw refuse(least, budget)
     return least
   }
@@ -191,15 +197,15 @@ export class StagePlanner {
       if (!promises(way)) break
       consider(way)
     }
-    if (!best || ways.length === 1) return best?.plan
+    if ((this.options.streaming ?? 'auto') !== 'auto') return best?.plan
     const weights = this.residencyAt(resident).weights.bytes
     for (const step of finerShares) {
       if (step * weights < budget * leastStep) break
-      const { share, spill } = best.way
+      const { share, spill } = best?.way ?? ways.at(-1)!
       for (const way of [share - step, share + step].map(finer => ({ share: finer, spill })))
         if (way.share > 0 && way.share < 1 && promises(way)) consider(way)
     }
-    return best.plan
+    return best?.plan
   }
 
   /** The plan of a way without limits. */
