@@ -219,9 +219,11 @@ function bufferFault({ buffers, groups, slicings }: ProgramPlan): string | undef
       return `${name} to be what a buffer of its kind is`
     if (ofNode !== (tensors.length === 0) || (ofNode && !inBands.has(node!)))
       return `${name} for a tensor or an op`
-    const key = `${node?.id} ${input} ${slice}`
-    if (ofNode && owned.has(key)) return `${name} once`
-    if (ofNode) owned.add(key)
+    const keys = ofNode
+      ? [`op ${node!.id} ${input} ${slice}`]
+      : tensors.filter(() => kind === 'slice').map(({ id }) => `tensor ${id} ${slice}`)
+    if (keys.some(key => owned.has(key))) return `${name} once`
+    for (const key of keys) owned.add(key)
   }
   return undefined
 }
