@@ -286,6 +286,13 @@ test('a plan that keeps other bands than it reads is refused', () => {
     /numbers of its own ops/,
   )
   assert.match(
+    again((_, group, main) => {
+      const other = main.groups.find(each => each.again && each !== group)!
+      return { of: other.nodes[other.again![0]!.index]!.output }
+    }),
+    /a copy of what is none/,
+  )
+  assert.match(
     again((_, { nodes }) => ({ of: nodes.at(-1)!.output })),
     /makes again, made before|numbers of/,
   )

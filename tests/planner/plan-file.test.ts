@@ -316,6 +316,58 @@ const damages: readonly [string, (stage: Mutable, main: Mutable) => void, RegExp
     /slices for each inner group/,
   ],
   [
+    'scratch of an operand',
+    (_, main) => {
+      for (const b of main.buffers) if (b.kind === 'scratch') b.input = 0
+    },
+    /what a buffer of its kind is/,
+  ],
+  [
+    'scratch twice, the other time for nothing',
+    (_, main) => {
+      const at = main.buffers.findIndex(({ kind }: Mutable) => kind === 'scratch')
+      if (at < 0) return
+      main.buffers.push({ ...main.buffers[at], bytes: 0 })
+      main.offsets.push(0)
+    },
+    /once/,
+  ],
+  [
+    'a whole tensor that is a band',
+    (_, main) => {
+      for (const b of main.buffers) if (b.kind === 'whole') b.band = { axis: 1, range: [0, 1] }
+    },
+    /what a buffer of its kind is/,
+  ],
+  [
+    'a whole tensor of one slice',
+    (_, main) => {
+      for (const b of main.buffers) if (b.kind === 'whole') b.slice = 1
+    },
+    /what a buffer of its kind is/,
+  ],
+  [
+    'a whole tensor with an op',
+    (_, main) => {
+      for (const b of main.buffers) if (b.kind === 'whole') b.node = 0
+    },
+    /what a buffer of its kind is/,
+  ],
+  [
+    'no work',
+    (_, main) => {
+      main.work = null
+    },
+    /work, commands and a bound/,
+  ],
+  [
+    'commands in words',
+    (_, main) => {
+      main.commands = 'many'
+    },
+    /work, commands and a bound/,
+  ],
+  [
     'half a band',
     (_, main) => {
       main.slicings[0].bands = 0.5
