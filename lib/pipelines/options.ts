@@ -1,4 +1,5 @@
 import { OptionError } from '../errors.js'
+import { checkKinds } from '../option-names.js'
 import type { StreamingChoice } from '../planner/streaming.js'
 import { formatRehash, parseRehash, type RehashWish } from '../rehash/options.js'
 import type { SchedulerOverride } from '../schedulers/index.js'
@@ -126,13 +127,12 @@ export function schedulerOverride({ scheduler, spacing, karras }: Shape): Schedu
 }
 
 /** @throws OptionError */
-export function checkShape({ frames, steps, dtype = 'f32' }: Shape): void {
+export function checkShape({ frames, steps, dtype }: Shape): void {
   for (const [name, value] of Object.entries({ frames, steps })) {
     if (!Number.isSafeInteger(value) || value < 1)
       throw new OptionError(`${name}: expected a positive integer, got ${value}`)
   }
-  if (!['f32', 'f16', 'bf16'].includes(dtype))
-    throw new OptionError(`dtype: expected f32, f16 or bf16, got ${dtype}`)
+  checkKinds({ dtype })
 }
 
 /**
@@ -157,14 +157,12 @@ export function latentSize(
 
 /** What a caller without types may get wrong. @throws OptionError */
 export function checkRunOptions(options: ShapeOptions & RunOptions): void {
-  const { onProgress, onFeature, signal } = options
+  const { onProgress, onFeature } = options
   for (const [name, value] of Object.entries({ onProgress, onFeature })) {
     if (value !== undefined && typeof value !== 'function')
       throw new OptionError(`${name}: expected a function, got ${typeof value}`)
   }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new OptionError(`signal: expected an AbortSignal, got ${typeof signal}`)
-  }
+  checkKinds(options)
 }
 
 /** Most operations that a VAE may spend on making tensors again, as a share: the norms of its temporal blocks span all frames. */

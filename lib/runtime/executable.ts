@@ -1,5 +1,5 @@
 import { OptionError } from '../errors.js'
-import { checkNames } from '../option-names.js'
+import { checkKinds, checkNames } from '../option-names.js'
 import { type StagePlan, StagePlanner } from '../planner/plan.js'
 import type { StreamingChoice } from '../planner/streaming.js'
 import type { Program } from '../program/graph.js'
@@ -163,6 +163,7 @@ export function programPlanner(
   options: Omit<CompileOptions, 'budget'> = {},
 ): StagePlanner {
   checkNames(options, compileNames)
+  checkKinds(options)
   const { target } = resolveDevice(options.device, options.threads, options.compute)
   const source = sourceOf(options)
   const state = Object.fromEntries([

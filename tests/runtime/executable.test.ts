@@ -68,6 +68,14 @@ test('leaving a block waits for a run that nobody awaited', async () => {
 test('an option with a slip in its name is refused', async () => {
   const slip = { budgett: '1 MiB' } as CompileOptions
   await refused(() => compile(block, slip), /budgett: expected one of device, budget/)
+  for (const [name, value] of Object.entries({
+    signal: {},
+    dtype: 'f64',
+    recompute: '0.1',
+    spill: 3,
+    poison: 'yes',
+  }))
+    await refused(() => compile(block, { [name]: value }), new RegExp(`^${name}: expected`))
 })
 
 test('a program must give tensors', () => {
