@@ -51,11 +51,12 @@ export class BandVariants {
     let least = than
     for (let i = 0; this.at(i) && (i === 0 || least > enough); i++) {
       const { program, storage, search } = this.at(i)!
-      const seconds = (slicings: readonly Slicing[]) => this.seconds(storage.groups, slicings)
-      const fit = search.within(allowed, seconds)
-      if (!fit || seconds(fit.slicings) >= least) continue
+      const secondsOf = (slicings: readonly Slicing[]) => this.seconds(storage.groups, slicings)
+      const fit = search.within(allowed, secondsOf)
+      const seconds = fit ? secondsOf(fit.slicings) : Number.POSITIVE_INFINITY
+      if (!fit || seconds >= least) continue
       best = { program, storage, fit }
-      least = seconds(fit.slicings)
+      least = seconds
     }
     return best
   }

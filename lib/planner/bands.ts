@@ -55,7 +55,12 @@ function bytesOf(tensor: Tensor, region: Region): number {
   return elementCount(regionShape(region)) * dtypeBytes[tensor.dtype]
 }
 
-/** More slices or rows than a tensor has: with one of them, its number makes a key. */
+/** A tensor's slice, or its band that begins at a row, as a key. */
+export function partKey({ id }: Tensor, part: number): number {
+  return id * mostParts + part
+}
+
+/** More slices or rows than a tensor has. */
 const mostParts = 2 ** 24
 
 /** A buffer, as far as a group has used it. */
@@ -84,7 +89,7 @@ export function bandedBuffers(
     at: number,
     make: () => Omit<Share, 'start' | 'end'>,
   ) => {
-    const key = owner.id * mostParts + part
+    const key = partKey(owner, part)
     const known = lasting.get(key)
     if (known) known.end = at + 1
     else lasting.set(key, add(make(), at))

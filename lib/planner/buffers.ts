@@ -1,4 +1,4 @@
-import { bandedBuffers, bandsOf } from './bands.js'
+import { bandedBuffers, bandsOf, partKey } from './bands.js'
 import type { Group, Slicing } from './group.js'
 import { type Buffer, groupBuffers, type Storage } from './storage.js'
 
@@ -28,19 +28,18 @@ export class Buffers {
     let time = 0
     for (const group of this.storage.groups) {
       for (const part of this.partsOf(group, slicings)) {
-        const lasts = part.kind === 'whole' || part.kind === 'band'
         const [start, end] = [part.start + time, part.end + time]
-        const key = part.tensors[0] ? part.tensors[0].id * mostRows + (part.band?.range[0] ?? 0) : 0
-        const known = lasts ? lasting.get(key) : undefined
+        if (part.kind !== 'whole' && part.kind !== 'band') {
+          rest.push({ ...part, start, end, id: 0 })
+          continue
+        }
+        const key = partKey(part.tensors[0]!, part.band?.range[0] ?? 0)
+        const known = lasting.get(key)
         if (known) {
           known.start = Math.min(known.start, start)
           known.end = Math.max(known.end, end)
           if (part.tied) known.tied = part.tied
-          continue
-        }
-        const own = { ...part, start, end, id: 0 }
-        if (lasts) lasting.set(key, own)
-        else rest.push(own)
+        } else lasting.set(key, { ...part, start, end, id: 0 })
       }
       time += group.nodes.length * (slicings[group.id]!.bands ?? 1)
     }
@@ -75,9 +74,6 @@ export class Buffers {
 }
 
 type Mutable = { -readonly [K in keyof Buffer]: Buffer[K] }
-
-/** More rows than a tensor has: with the first row of a band, its number makes a key. */
-const mostRows = 2 ** 24
 
 /** Every buffer of a program for the given slicings. */
 export function allBuffers(storage: Storage, slicings: readonly Slicing[]): Buffer[] {
